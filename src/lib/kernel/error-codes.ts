@@ -1,0 +1,54 @@
+import type { ErrorKind } from "./errors.ts";
+
+/** What a code means to the runner and to an HTTP caller. `status` is the HTTP status of a response that carries it. */
+export interface ErrorCodeRow {
+  readonly kind: ErrorKind;
+  readonly status: number;
+  /** The problem title: stable, short, without data. */
+  readonly title: string;
+}
+
+const row = (kind: ErrorKind, status: number, title: string): ErrorCodeRow => ({
+  kind,
+  status,
+  title,
+});
+
+/**
+ * Every code this service can answer or log. A code is public interface: it is never renamed. Each has a row in
+ * `docs/reference/errors.md` with what the operator does; a test compares the two.
+ */
+export const ERROR_CODES = {
+  unclassified: row("transient", 503, "The service could not finish the request"),
+  invariant_broken: row("bug", 500, "An internal invariant does not hold"),
+  config_invalid: row("permanent", 500, "The configuration is not valid"),
+  deadline_exceeded: row("transient", 503, "A deadline passed before the work was done"),
+
+  request_invalid: row("permanent", 400, "The request is not valid"),
+  body_not_json: row("permanent", 400, "The body is not valid JSON"),
+  body_too_large: row("permanent", 413, "The body is too large"),
+  media_type_unsupported: row("permanent", 415, "The content type is not supported"),
+  route_unknown: row("permanent", 404, "No such route"),
+  method_not_allowed: row("permanent", 405, "The route does not know this method"),
+  credentials_missing: row("permanent", 401, "Credentials are missing or not valid"),
+  role_missing: row("permanent", 403, "The key does not have the role this needs"),
+
+  redis_unavailable: row("transient", 503, "Redis does not answer"),
+  redis_refused: row("permanent", 502, "Redis refused a command"),
+  redis_reply_unexpected: row("bug", 500, "Redis answered in an unexpected shape"),
+  database_unavailable: row("transient", 503, "The database does not answer"),
+  database_refused: row("permanent", 502, "The database refused a call"),
+  database_reply_unexpected: row("bug", 500, "The database answered in an unexpected shape"),
+  queue_unavailable: row("transient", 503, "The storage queue does not answer"),
+  queue_refused: row("permanent", 502, "The storage queue refused a call"),
+
+  message_invalid: row("permanent", 400, "A queue message does not have a known shape"),
+
+  usage_tracking_disabled: row("permanent", 503, "Usage tracking is switched off"),
+  usage_record_refused: row("permanent", 400, "Redis refused the usage record"),
+  usage_replica_stale: row("transient", 503, "A read came from a replica that lags behind"),
+  usage_run_unknown: row("permanent", 404, "No such reconciliation run"),
+  graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
+} as const satisfies Record<string, ErrorCodeRow>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
