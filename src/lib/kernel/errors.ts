@@ -27,9 +27,10 @@ export class AppError extends Error {
   constructor(
     kind: ErrorKind,
     code: ErrorCode,
-    options: { details?: ErrorDetails; cause?: unknown } = {},
+    options: { details?: ErrorDetails; cause?: unknown; message?: string } = {},
   ) {
-    super(ERROR_CODES[code].title, options.cause === undefined ? {} : { cause: options.cause });
+    const message = options.message ?? ERROR_CODES[code].title;
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.kind = kind;
     this.code = code;
     this.details = options.details ?? {};
@@ -59,13 +60,16 @@ export interface Failure {
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
   readonly error: Error;
+  /** The caller's doing (a 4xx), not ours. */
+  readonly isCallers: boolean;
 }
 
 /** Unknown means transient: retries are bounded, lost work is not. */
 export function toFailure(thrown: unknown): Failure {
   if (thrown instanceof AppError) {
-    return { kind: thrown.kind, code: thrown.code, details: thrown.details, error: thrown };
+    const { kind, code, details } = thrown;
+    return { kind, code, details, error: thrown, isCallers: ERROR_CODES[code].status < 500 };
   }
   const error = thrown instanceof Error ? thrown : new Error(`thrown value: ${typeof thrown}`);
-  return { kind: "transient", code: "unclassified", details: {}, error };
+  return { kind: "transient", code: "unclassified", details: {}, error, isCallers: false };
 }

@@ -1,0 +1,247 @@
+import { z } from "zod";
+import { type ApiKey, parseApiKeys } from "./lib/kernel/api-keys.ts";
+import { AppError, type FieldFault } from "./lib/kernel/errors.ts";
+import { NcrontabError, parseNcrontab } from "./lib/kernel/ncrontab.ts";
+
+/** What the platform leaves in a setting when a Key Vault reference could not be resolved. */
+const UNRESOLVED_REFERENCE = "@Microsoft.KeyVault(";
+
+const integer = (min: number, max: number, fallback: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, "must be a whole number")
+    .transform(Number)
+    .refine((n) => n >= min && n <= max, `must be between ${min} and ${max}`)
+    .default(fallback);
+
+const TRUE = new Set(["true", "1", "yes", "on"]);
+const FALSE = new Set(["false", "0", "no", "off"]);
+const boolean = (fallback: boolean) =>
+  z
+    .string()
+    .transform((text) => text.toLowerCase())
+    .refine((text) => TRUE.has(text) || FALSE.has(text), "must be true or false")
+    .transform((text) => TRUE.has(text))
+    .default(fallback);
+
+/** Five or six fields in UTC; the message names the position, the field and the reason. */
+const schedule = (fallback: string) => z.string().superRefine(refuseBadSchedule).default(fallback);
+
+function refuseBadSchedule(text: string, context: z.RefinementCtx): void {
+  try {
+    parseNcrontab(text);
+  } catch (error) {
+    if (!(error instanceof NcrontabError)) throw error;
+    const at = error.position === 0 ? "" : `field ${error.position}: `;
+    context.addIssue({ code: "custom", message: `not a schedule: ${at}${error.reason}` });
+  }
+}
+
+const webUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
+
+/** One Redis, or the nodes of a cluster separated by commas. */
+const redisUrls = z
+  .string()
+  .refine(
+    (text) => text.split(",").every((url) => /^rediss?:\/\/\S+$/.test(url.trim())),
+    "must be redis:// or rediss:// URLs, several separated by commas",
+  );
+
+const apiKeys = z.string().transform((text, context): readonly ApiKey[] => {
+  const parsed = parseApiKeys(text);
+  if (parsed.kind === "keys") return parsed.keys;
+  context.addIssue({ code: "custom", message: parsed.reason });
+  return z.NEVER;
+});
+
+const origins = z
+  .string()
+  .transform((text) => text.split(",").map((origin) => origin.trim()))
+  .refine(
+    (list) => list.every((origin) => /^https?:\/\/[^/\s*]+$/.test(origin)),
+    "must be origins such as https://app.example.com, separated by commas; no wildcard",
+  );
+
+/**
+ * Every setting of the service: the name is public interface, an empty value counts as absent. Each has a row in
+ * `docs/reference/settings.md` and in `local.settings.example.json`; a test compares them.
+ */
+export const SETTINGS = z.object({
+  SERVICE_NAME: z
+    .string()
+    .regex(/^[a-z0-9-]{1,60}$/, "must be lower-case letters, digits and hyphens")
+    .default("worker-service"),
+  ENVIRONMENT: z
+    .string()
+    .regex(/^[a-z0-9-]{1,30}$/, "must be lower-case letters, digits and hyphens")
+    .default("production"),
+  AzureWebJobsStorage: z.string(),
+  SUPABASE_URL: webUrl,
+  SUPABASE_KEY: z.string().min(20, "must be the service role key"),
+  REDIS_URL: redisUrls.optional(),
+  UPSTASH_REDIS_REST_URL: webUrl.optional(),
+  UPSTASH_REDIS_REST_TOKEN: z.string().optional(),
+  API_KEYS: apiKeys.default([]),
+  CORS_ORIGINS: origins.default([]),
+  ENABLE_USAGE_TRACKING: boolean(true),
+  RECONCILIATION_SCHEDULE_DAILY: schedule("0 2 * * *"),
+  USAGE_BATCH_MAX: integer(100, 10_000, 4000),
+  USAGE_SLICE_MS: integer(1000, 540_000, 240_000),
+  USAGE_LEASE_TTL_MS: integer(5000, 900_000, 300_000),
+  USAGE_RETAIN_HOURS: integer(24, 720, 48),
+});
+
+type Settings = z.infer<typeof SETTINGS>;
+export type SettingName = keyof Settings;
+type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Config {
+  readonly serviceName: string;
+  readonly environment: string;
+  readonly storage: { readonly connectionString: string };
+  readonly supabase: { readonly url: string; readonly key: string };
+  /** `redisUrl` wins when both are set. */
+  readonly redis: {
+    readonly redisUrl?: string;
+    readonly upstash?: { readonly url: string; readonly token: string };
+  };
+  readonly http: {
+    readonly apiKeys: readonly ApiKey[];
+    readonly corsOrigins: readonly string[];
+  };
+  readonly usage: {
+    readonly isTrackingEnabled: boolean;
+    readonly dailySchedule: string;
+    /** Records that one SQL call books at the most. */
+    readonly batchMax: number;
+    /** How long one shard message works before it hands on to its continuation. */
+    readonly sliceMs: number;
+    readonly leaseTtlMs: number;
+    /** How long Redis keeps entries after they were booked. */
+    readonly retainHours: number;
+  };
+}
+
+/**
+ * Judges every setting at once.
+ *
+ * @throws AppError `config_invalid` whose message names every bad setting and no value.
+ */
+export function loadConfig(env: Environment = process.env): Config {
+  const present = presentSettings(env);
+  const parsed = SETTINGS.safeParse(present);
+  const faults = [
+    ...unresolvedReferences(present),
+    ...(parsed.success ? redisFaults(parsed.data) : schemaFaults(parsed.error, present)),
+  ];
+  if (!parsed.success || faults.length > 0) throw configInvalid(faults);
+  return toConfig(parsed.data);
+}
+
+/**
+ * The schedule of a timer at registration: the setting as it is, or its documented default. Never throws, because a
+ * throw before the first registration looks to the host like an app without functions; `loadConfig` judges it a
+ * moment later.
+ */
+export function scheduleOf(
+  name: Extract<SettingName, `${string}SCHEDULE${string}`>,
+  env: Environment = process.env,
+): string {
+  const given = env[name]?.trim();
+  if (given) return given;
+  return SETTINGS.shape[name].parse(undefined);
+}
+
+/** Names that start like ours; the platform and other services use other prefixes. */
+const OWN_PREFIXES = [
+  "RECONCILIATION_",
+  "USAGE_",
+  "ENABLE_USAGE",
+  "API_KEYS",
+  "CORS_",
+  "UPSTASH_REDIS_",
+];
+
+/**
+ * Settings that look like ours but are none, for a warning at the start: most are a misspelt name. A warning and not
+ * an error, because a rolled-back version must start with the settings of the newer one.
+ */
+export function unknownSettings(env: Environment = process.env): string[] {
+  const known = new Set(Object.keys(SETTINGS.shape));
+  const looksOwn = (name: string) => OWN_PREFIXES.some((prefix) => name.startsWith(prefix));
+  return Object.keys(env)
+    .filter((name) => looksOwn(name) && !known.has(name))
+    .sort();
+}
+
+function presentSettings(env: Environment): Record<string, string> {
+  const names = Object.keys(SETTINGS.shape);
+  const entries = names.flatMap((name) => {
+    const value = env[name]?.trim();
+    return value ? [[name, value] as const] : [];
+  });
+  return Object.fromEntries(entries);
+}
+
+function unresolvedReferences(present: Readonly<Record<string, string>>): FieldFault[] {
+  return Object.entries(present)
+    .filter(([, value]) => value.startsWith(UNRESOLVED_REFERENCE))
+    .map(([field]) => ({ field, reason: "the Key Vault reference was not resolved" }));
+}
+
+function schemaFaults(error: z.ZodError, present: Readonly<Record<string, string>>): FieldFault[] {
+  return error.issues
+    .map((issue) => ({ field: String(issue.path[0]), reason: issue.message }))
+    .filter(({ field }) => !present[field]?.startsWith(UNRESOLVED_REFERENCE))
+    .map(({ field, reason }) => ({ field, reason: field in present ? reason : "is missing" }));
+}
+
+function redisFaults(settings: Settings): FieldFault[] {
+  if (settings.REDIS_URL !== undefined) return [];
+  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = settings;
+  if (url === undefined && token === undefined) {
+    return [
+      { field: "UPSTASH_REDIS_REST_URL", reason: "is missing (or set REDIS_URL)" },
+      { field: "UPSTASH_REDIS_REST_TOKEN", reason: "is missing (or set REDIS_URL)" },
+    ];
+  }
+  const absent = url === undefined ? "UPSTASH_REDIS_REST_URL" : "UPSTASH_REDIS_REST_TOKEN";
+  return url !== undefined && token !== undefined ? [] : [{ field: absent, reason: "is missing" }];
+}
+
+function configInvalid(faults: readonly FieldFault[]): AppError {
+  const lines = faults.map(({ field, reason }) => `  ${field}: ${reason}`);
+  const message = `The configuration is not valid. See docs/reference/settings.md.\n${lines.join("\n")}`;
+  return new AppError("permanent", "config_invalid", { details: { faults }, message });
+}
+
+function toConfig(s: Settings): Config {
+  const { REDIS_URL: redisUrl, UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = s;
+  const hasUpstash = url !== undefined && token !== undefined;
+  return deepFreeze<Config>({
+    serviceName: s.SERVICE_NAME,
+    environment: s.ENVIRONMENT,
+    storage: { connectionString: s.AzureWebJobsStorage },
+    supabase: { url: s.SUPABASE_URL, key: s.SUPABASE_KEY },
+    redis: {
+      ...(redisUrl === undefined ? {} : { redisUrl }),
+      ...(hasUpstash ? { upstash: { url, token } } : {}),
+    },
+    http: { apiKeys: s.API_KEYS, corsOrigins: s.CORS_ORIGINS },
+    usage: {
+      isTrackingEnabled: s.ENABLE_USAGE_TRACKING,
+      dailySchedule: s.RECONCILIATION_SCHEDULE_DAILY,
+      batchMax: s.USAGE_BATCH_MAX,
+      sliceMs: s.USAGE_SLICE_MS,
+      leaseTtlMs: s.USAGE_LEASE_TTL_MS,
+      retainHours: s.USAGE_RETAIN_HOURS,
+    },
+  });
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const part of Object.values(value)) {
+    if (typeof part === "object" && part !== null && !Object.isFrozen(part)) deepFreeze(part);
+  }
+  return Object.freeze(value);
+}

@@ -1,0 +1,58 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+
+/**
+ * - `producer`: may record usage, nothing else
+ * - `viewer`: may read
+ * - `operator`: may also run, enable, disable, replay
+ * - `admin`: may do everything
+ */
+export const ROLES = ["producer", "viewer", "operator", "admin"] as const;
+export type Role = (typeof ROLES)[number];
+
+/** A key is known by its hash only. */
+export interface ApiKey {
+  readonly name: string;
+  readonly role: Role;
+  readonly sha256: Buffer;
+}
+
+export type ParsedApiKeys =
+  | { readonly kind: "keys"; readonly keys: readonly ApiKey[] }
+  | { readonly kind: "invalid"; readonly reason: string };
+
+const ENTRY = /^([a-z0-9-]{1,40}):(producer|viewer|operator|admin):sha256:([0-9a-f]{64})$/;
+
+/** Reads `name:role:sha256:<hex>` entries separated by commas or white space. The reason names the position, no value. */
+export function parseApiKeys(text: string): ParsedApiKeys {
+  const entries = text.split(/[\s,]+/).filter((entry) => entry !== "");
+  const keys: ApiKey[] = [];
+  for (const [index, entry] of entries.entries()) {
+    const [, name, role, hash] = ENTRY.exec(entry) ?? [];
+    if (name === undefined || role === undefined || hash === undefined) {
+      return {
+        kind: "invalid",
+        reason: `entry ${index + 1} is not name:role:sha256:<64 hex digits>`,
+      };
+    }
+    keys.push({ name, role: role as Role, sha256: Buffer.from(hash, "hex") });
+  }
+  return { kind: "keys", keys };
+}
+
+/** The key whose hash fits, found in the same time whichever it is. */
+export function findApiKey(keys: readonly ApiKey[], secret: string): ApiKey | undefined {
+  const given = createHash("sha256").update(secret).digest();
+  let found: ApiKey | undefined;
+  for (const key of keys) if (timingSafeEqual(key.sha256, given)) found = key;
+  return found;
+}
+
+const GRANTS: Readonly<Record<Role, readonly Role[]>> = {
+  producer: ["producer"],
+  viewer: ["viewer"],
+  operator: ["operator", "viewer", "producer"],
+  admin: ["admin", "operator", "viewer", "producer"],
+};
+
+/** Whether a caller with `role` may do what `needed` is for. */
+export const isGranted = (role: Role, needed: Role): boolean => GRANTS[role].includes(needed);

@@ -1,0 +1,66 @@
+import { OpenAPIHono, z } from "@hono/zod-openapi";
+import type { Role } from "../kernel/api-keys.ts";
+import { type FieldFault, permanent } from "../kernel/errors.ts";
+import type { ActiveRun } from "../kernel/run.ts";
+
+/** Who calls: the name and role of the key. */
+export interface Caller {
+  readonly name: string;
+  readonly role: Role;
+}
+
+export interface WebEnv {
+  readonly Bindings: { readonly run: ActiveRun };
+  readonly Variables: { readonly caller: Caller };
+}
+
+/** An empty set of routes whose bad input becomes one problem that names every field. */
+export const createRoutes = (): OpenAPIHono<WebEnv> =>
+  new OpenAPIHono<WebEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw requestInvalid(result.error, result.target);
+    },
+  });
+
+/** The role a route needs, as the `security` of its OpenAPI operation: what is documented is what is enforced. */
+export const needsRole = (role: Role): { apiKey: string[] }[] => [{ apiKey: [role] }];
+
+/** A route that answers anybody. */
+export const PUBLIC: { apiKey: string[] }[] = [];
+
+/** The same input error for every route, and for checks that a schema cannot express. */
+export function requestInvalid(error: z.core.$ZodError, target: string): Error {
+  const faults: FieldFault[] = error.issues.map((issue) => ({
+    field: fieldPath(issue.path) || target,
+    reason: issue.message,
+  }));
+  return permanent("request_invalid", { faults });
+}
+
+const fieldPath = (path: readonly PropertyKey[]): string =>
+  path
+    .map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`))
+    .join("")
+    .replace(/^\./, "");
+
+export const ProblemSchema = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.string(),
+    detail: z.string().optional(),
+    errors: z.array(z.object({ field: z.string(), reason: z.string() })).optional(),
+    runId: z.string(),
+  })
+  .openapi("Problem");
+
+export const json = <T extends z.ZodType>(description: string, schema: T) => ({
+  description,
+  content: { "application/json": { schema } },
+});
+
+export const problem = (description: string) => ({
+  description,
+  content: { "application/problem+json": { schema: ProblemSchema } },
+});

@@ -1,0 +1,75 @@
+import type { InvocationContext } from "@azure/functions";
+import { type Failure, toFailure } from "../kernel/errors.ts";
+import type { ActiveRun, LogFields, Run } from "../kernel/run.ts";
+import { createLogger } from "./logger.ts";
+
+/** Below the shortest `functionTimeout` we allow (10 min), so that we end before the host ends us. */
+const DEADLINE_MS = 540_000;
+
+export interface TriggerOptions<T> {
+  /** Stores the fate of what failed; returning acknowledges it. The default hands the error to the host. */
+  readonly settle?: (failure: Failure, run: Run) => Promise<T>;
+  /** When `run.signal` aborts. */
+  readonly deadlineMs?: number;
+}
+
+/**
+ * The only catch-all of the service: every handler of every trigger goes through it. Writes one line per invocation,
+ * `run_done` or `run_failed`. An error that nobody settles reaches the host, which retries or poisons.
+ */
+export async function runTrigger<T>(
+  context: InvocationContext,
+  body: (run: ActiveRun) => Promise<T>,
+  options: TriggerOptions<T> = {},
+): Promise<T> {
+  const run = startRun(context, options.deadlineMs ?? DEADLINE_MS);
+  try {
+    const result = await body(run);
+    run.finish();
+    return result;
+  } catch (error) {
+    const failure = toFailure(error);
+    run.finish(failure);
+    return await (options.settle ?? rethrow)(failure, run);
+  } finally {
+    run.end();
+  }
+}
+
+const rethrow = (failure: Failure): Promise<never> => Promise.reject(failure.error);
+
+function startRun(context: InvocationContext, deadlineMs: number): ActiveRun & { end(): void } {
+  const startedAt = performance.now();
+  const notes: Record<string, unknown> = {};
+  const deadline = new AbortController();
+  const timer = setTimeout(() => deadline.abort(), deadlineMs);
+  const common = { function: context.functionName, runId: context.invocationId };
+  const log = createLogger((level, line) => context[level](line), common);
+  let isFinished = false;
+  return {
+    name: context.functionName,
+    id: context.invocationId,
+    log,
+    signal: deadline.signal,
+    note: (fields) => void Object.assign(notes, fields),
+    finish: (failure) => {
+      if (isFinished) return;
+      isFinished = true;
+      const fields = { ...notes, durationMs: Math.round(performance.now() - startedAt) };
+      if (failure === undefined) log.info("run_done", fields);
+      else log[levelOf(failure)]("run_failed", { ...failureFields(failure), ...fields });
+    },
+    end: () => clearTimeout(timer),
+  };
+}
+
+/** What a caller did wrong is not our failure: a 4xx never wakes anybody. */
+const levelOf = (failure: Failure): "warn" | "error" =>
+  failure.kind === "permanent" && failure.isCallers ? "warn" : "error";
+
+function failureFields(failure: Failure): LogFields {
+  const { kind, code, details, error } = failure;
+  const cause = error.cause instanceof Error ? { cause: error.cause } : {};
+  const stack = kind === "bug" || code === "unclassified" ? { stack: error.stack } : {};
+  return { kind, code, ...details, error, ...cause, ...stack };
+}

@@ -1,0 +1,73 @@
+import type { Config } from "./config.ts";
+import { systemClock } from "./lib/kernel/clock.ts";
+import { invariant } from "./lib/kernel/errors.ts";
+import { cachedHealth } from "./lib/ops/cached-health.ts";
+import { probeBackends } from "./lib/ops/probe-backends.ts";
+import { cacheProbe } from "./lib/ops/probes.redis.ts";
+import { databaseProbe } from "./lib/ops/probes.supabase.ts";
+import { connectRedis } from "./lib/runtime/connect.redis.ts";
+import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
+import { createRpc } from "./lib/runtime/rpc.supabase.ts";
+import { shardQueue } from "./lib/usage/shard-queue.storage.ts";
+import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.supabase.ts";
+import { usageCounters, usageLog } from "./lib/usage/usage-log.redis.ts";
+import { createUsageProducer } from "./lib/usage/usage-producer.ts";
+import { usageReads } from "./lib/usage/usage-reads.supabase.ts";
+
+export type Services = ReturnType<typeof createServices>;
+
+/** Builds the record and touches no network: adapters connect on first use. */
+export function createServices(config: Config, clock = systemClock) {
+  const redis = connectRedis(config.redis);
+  const { rpc, close: closeRpc } = createRpc(config.supabase);
+  const sender = createQueueSender(config.storage);
+  const log = usageLog(redis);
+  const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
+  const { dailySchedule } = config.usage;
+  return {
+    config,
+    clock,
+    serviceName: config.serviceName,
+    usageConfig: config.usage,
+    usageLog: log,
+    shardHeads: log,
+    usageCounters: usageCounters(redis),
+    usageLedger: usageLedger(rpc),
+    runLedger: runLedger(rpc),
+    shardReports: shardReports(rpc),
+    usageReads: usageReads(rpc),
+    shardQueue: shardQueue(sender),
+    usageProducer: createUsageProducer({ redis, clock, isEnabled: config.usage.isTrackingEnabled }),
+    health: cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule })),
+    /** In the reverse order of what may still need what. */
+    close: async () => {
+      await closeRpc();
+      await redis.close();
+    },
+  } as const;
+}
+
+const CLOSE_DEADLINE_MS = 3000;
+
+let config: Config | undefined;
+let built: Services | undefined;
+
+/** Called once, by the entry, after every function is registered. */
+export function configure(loaded: Config): void {
+  config = loaded;
+}
+
+/** The services of this process; only handlers call it, never code that runs while a file loads. */
+export function services(): Services {
+  invariant(config !== undefined, "the entry configures before a handler runs");
+  built ??= createServices(config);
+  return built;
+}
+
+/** Closes what was built, within the 5 s that the host gives. */
+export async function closeServices(): Promise<void> {
+  const closing = built?.close();
+  built = undefined;
+  const deadline = new Promise<void>((resolve) => setTimeout(resolve, CLOSE_DEADLINE_MS).unref());
+  await Promise.race([closing, deadline]);
+}
