@@ -2,6 +2,7 @@ import type { Clock } from "../kernel/clock.ts";
 import { systemClock } from "../kernel/clock.ts";
 import { AppError, invariant, permanent, transient } from "../kernel/errors.ts";
 import type { RedisDriver, RedisReply, ScriptCall } from "../kernel/redis.ts";
+import { retry } from "../kernel/retry.ts";
 import { RECORD_USAGE } from "./record-usage.lua.ts";
 import {
   counterExpiryOf,
@@ -20,6 +21,8 @@ const QUOTE_MAX_MS = 3_600_000;
 const RING_MS = 10_000;
 const RING_RECORDS_MAX = 5000;
 const VERIFY_MS = 1000;
+/** Every retry is safe: the same ids and times go out again, and whatever was counted answers "duplicate". */
+const RETRY = { attempts: 4, baseMs: 50, capMs: 1000 } as const;
 /** ARGV[9] of the script. */
 const QUOTED_INC_ARG = 8;
 
@@ -49,8 +52,8 @@ export interface UsageProducer {
   /**
    * Records one use in one round trip. Safe to retry with the same `requestId` and `occurredAt`, also days later.
    *
-   * @throws AppError `redis_unavailable` (nothing is known: retry with the same record), `usage_record_refused`,
-   *   `usage_tracking_disabled`
+   * @throws AppError `redis_unavailable` after a few attempts (nothing is known: keep the record, send the same one
+   *   again later), `usage_record_refused`, `usage_tracking_disabled`
    */
   record(record: UsageRecord, signal: AbortSignal): Promise<RecordedUse>;
   /** Several records in one round trip; an error stands at the place of the record it belongs to. */
@@ -102,7 +105,7 @@ export function createUsageProducer(options: ProducerOptions): UsageProducer {
     signal: AbortSignal,
   ): Promise<readonly (Reply | AppError)[]> => {
     const calls = records.map((record) => callOf(record, replayOf));
-    const replies = await options.redis.scripts(calls, signal);
+    const replies = await retry(() => options.redis.scripts(calls, signal), { ...RETRY, signal });
     return records.map((record, index) => {
       const quotedInc = calls[index]?.args[QUOTED_INC_ARG] ?? "";
       const reply = parseReply(replies[index] ?? null, quotedInc, clock.now());
@@ -204,7 +207,7 @@ function parseReply(reply: RedisReply | AppError, quotedInc: string, at: number)
 
 /** The script refuses amounts with EUSAGE: the caller's doing, not Redis'. */
 function asRecordError(error: AppError): AppError {
-  if (error.details["word"] === "EUSAGE") return permanent("usage_record_refused", {}, error);
+  if (error.details["code"] === "EUSAGE") return permanent("usage_record_refused", {}, error);
   return error.kind === "transient" ? transient(error.code, error.details, error) : error;
 }
 
