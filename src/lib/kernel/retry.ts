@@ -35,7 +35,8 @@ export async function retry<T>(
     try {
       return await work(attempt);
     } catch (error) {
-      const pauseMs = attempt < attempts ? pauseAfter(toFailure(error), attempt, options) : undefined;
+      const pauseMs =
+        attempt < attempts ? pauseAfter(toFailure(error), attempt, options) : undefined;
       if (pauseMs === undefined || signal.aborted) throw error;
       await sleep(pauseMs, signal).catch(() => {});
       if (signal.aborted) throw error;
@@ -44,7 +45,10 @@ export async function retry<T>(
 }
 
 /** Full jitter: anything up to the exponential delay, so that many waiters spread out. `attempt` counts from 1. */
-export function backoffMs(attempt: number, { baseMs, capMs, random = Math.random }: Backoff): number {
+export function backoffMs(
+  attempt: number,
+  { baseMs, capMs, random = Math.random }: Backoff,
+): number {
   return Math.floor(random() * Math.min(capMs, baseMs * 2 ** (attempt - 1)));
 }
 
@@ -58,3 +62,19 @@ function pauseAfter(failure: Failure, attempt: number, backoff: Backoff): number
 /** Ends early when the signal aborts. */
 const sleepUntil = (ms: number, signal: AbortSignal): Promise<void> =>
   delay(ms, undefined, { signal });
+
+/** Longer waits are nobody's intention, and would hide work from its operator. */
+const RETRY_AFTER_MAX_MS = 3_600_000;
+
+/**
+ * The wait that an HTTP peer asked for: seconds, or a date, which is read against the peer's own clock. Undefined when
+ * it asked for none or wrote something else. At most one hour.
+ */
+export function retryAfterMs(headers: {
+  get(name: string): string | null | undefined;
+}): number | undefined {
+  const text = headers.get("retry-after")?.trim() ?? "";
+  if (/^\d{1,9}$/.test(text)) return Math.min(Number(text) * 1000, RETRY_AFTER_MAX_MS);
+  const ms = Date.parse(text) - Date.parse(headers.get("date") ?? "");
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
+}
