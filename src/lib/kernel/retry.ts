@@ -76,5 +76,8 @@ export function retryAfterMs(headers: {
   const text = headers.get("retry-after")?.trim() ?? "";
   if (/^\d{1,9}$/.test(text)) return Math.min(Number(text) * 1000, RETRY_AFTER_MAX_MS);
   const ms = Date.parse(text) - Date.parse(headers.get("date") ?? "");
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
+  // Date.parse also makes a date of "-1".
+  return !text.endsWith("GMT") || Number.isNaN(ms)
+    ? undefined
+    : Math.min(Math.max(ms, 0), RETRY_AFTER_MAX_MS);
 }
