@@ -26,6 +26,15 @@ test("a deadline aborts with its parent", async () => {
   await expect(waiting).rejects.toMatchObject(deadlineExceeded);
 });
 
+test("a deadline that passed leaves nothing on its parent", async () => {
+  const parent = live();
+  const signal = withDeadline(parent, 10);
+  expect(getEventListeners(parent, "abort")).toHaveLength(1);
+  await expect(untilAborted(never(), signal)).rejects.toMatchObject({ details: { ms: 10 } });
+  expect(getEventListeners(parent, "abort")).toEqual([]);
+  expect(withDeadline(AbortSignal.abort(), 10).aborted).toBe(true);
+});
+
 test("a deadline longer than a timer can hold does not fire at once", async () => {
   const signal = withDeadline(live(), Number.MAX_SAFE_INTEGER);
   expect(

@@ -6,9 +6,21 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 /**
  * A signal that aborts with its parent or after `ms`, whichever comes first. It never keeps the process alive. Where
  * the work has an end of its own, `callWithin` also frees the timer at that end.
+ *
+ * `AbortSignal.any` would do the same, but Node 22 keeps every signal it made for as long as the parent lives.
  */
-export const withDeadline = (signal: AbortSignal, ms: number): AbortSignal =>
-  AbortSignal.any([signal, AbortSignal.timeout(Math.min(ms, TIMER_MAX_MS))]);
+export function withDeadline(signal: AbortSignal, ms: number): AbortSignal {
+  const controller = new AbortController();
+  const abort = () => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+    controller.abort(signal.aborted ? abortError(signal) : transient("deadline_exceeded", { ms }));
+  };
+  const timer = setTimeout(abort, Math.min(ms, TIMER_MAX_MS)).unref();
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  return controller.signal;
+}
 
 /**
  * Waits for `promise`, but not longer than the signal. The promise itself goes on; what it ends with after the abort
