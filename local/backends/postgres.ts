@@ -1,0 +1,153 @@
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { type RunningChild, startChild } from "./child-process.ts";
+import { lockFolder } from "./folder-lock.ts";
+import { freePort, refuseTakenPort } from "./ports.ts";
+import { preparePostgres } from "./postgres-binaries.ts";
+import { StartError } from "./start-error.ts";
+
+const READY_WITHIN_MS = 60_000;
+/** The free port may be taken between choosing and listening. */
+const PORT_ATTEMPTS_MAX = 3;
+const PREDECESSOR_WAIT_MS = 6_000;
+const POLL_MS = 100;
+const IN_USE = /lock file "postmaster.pid" already exists|pre-existing shared memory block/;
+
+export interface PostgresOptions {
+  /** Holds the cluster; created on the first start, kept afterwards. */
+  readonly dir: string;
+  readonly port?: number;
+  /** Server settings, for example `{ max_connections: "20" }`. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Survives a crash of the machine as well; slower. A crash of the process never loses data. */
+  readonly durable?: boolean;
+}
+
+export interface RunningPostgres {
+  readonly url: string;
+  readonly port: number;
+  /** The postmaster. */
+  readonly pid: number;
+  readonly ended: Promise<string>;
+  /** Fast shutdown: open transactions are rolled back. */
+  stop(): Promise<void>;
+  /** SIGKILL to the postmaster, as a crash would; its children end by themselves. */
+  kill(): Promise<void>;
+}
+
+/** A private Postgres 17 on 127.0.0.1 from an npm package: no service manager, no root, no system package. */
+export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
+  if (options.port !== undefined) {
+    await refuseTakenPort(options.port, "Postgres", "--postgres-port");
+  }
+  const dir = resolve(options.dir);
+  const lock = await lockFolder(dir, "postgres");
+  try {
+    const server = await startServer(dir, options);
+    void server.child.ended.then(lock.release);
+    return toRunning(server);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+interface Server {
+  readonly child: RunningChild;
+  readonly port: number;
+}
+
+async function startServer(dir: string, options: PostgresOptions): Promise<Server> {
+  const { binaries, user } = preparePostgres(dir);
+  const data = join(dir, "data");
+  if (!existsSync(join(data, "PG_VERSION"))) {
+    const args = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"];
+    await initialise(binaries.initdb, args, dir, user);
+  }
+  const start = (port: number): Promise<RunningChild> =>
+    startChild({
+      name: "Postgres",
+      command: binaries.postgres,
+      args: ["-D", data, "-p", String(port), ...settingArgs(options)],
+      cwd: dir,
+      ...user,
+      ready: /database system is ready to accept connections/,
+      readyWithinMs: READY_WITHIN_MS,
+      guardSignal: "INT",
+    });
+  return afterPredecessor(() => startOnPort(start, options.port));
+}
+
+async function initialise(
+  command: string,
+  args: string[],
+  cwd: string,
+  user: object,
+): Promise<void> {
+  // It prints this last; a synchronous spawn would hold up everything else that is starting.
+  const child = await startChild({
+    name: "initdb",
+    command,
+    args,
+    cwd,
+    ...user,
+    ready: /Success\./,
+  });
+  const how = await child.ended;
+  if (how !== "exit code 0") throw new StartError(`initdb failed (${how}):\n${child.output()}`);
+}
+
+/**
+ * A killed server lives on in its children for a moment. Postgres notices that by itself, which is why its lock file is
+ * never deleted here: without it two servers could write to one folder.
+ */
+async function afterPredecessor(start: () => Promise<Server>): Promise<Server> {
+  const deadline = Date.now() + PREDECESSOR_WAIT_MS;
+  for (;;) {
+    try {
+      return await start();
+    } catch (error) {
+      const isInUse = error instanceof StartError && IN_USE.test(error.message);
+      if (!isInUse || Date.now() >= deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+}
+
+async function startOnPort(
+  start: (port: number) => Promise<RunningChild>,
+  wanted: number | undefined,
+): Promise<Server> {
+  for (let attempt = 1; ; attempt++) {
+    const port = wanted ?? (await freePort());
+    try {
+      return { child: await start(port), port };
+    } catch (error) {
+      const isTaken = error instanceof StartError && /Address already in use/.test(error.message);
+      if (!isTaken || wanted !== undefined || attempt === PORT_ATTEMPTS_MAX) throw error;
+    }
+  }
+}
+
+function settingArgs(options: PostgresOptions): string[] {
+  const settings = {
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    max_connections: "100",
+    shared_buffers: "32MB",
+    ...(options.durable === true
+      ? {}
+      : { fsync: "off", synchronous_commit: "off", full_page_writes: "off" }),
+    ...options.settings,
+  };
+  return Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+}
+
+const toRunning = ({ child, port }: Server): RunningPostgres => ({
+  url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+  port,
+  pid: child.pid,
+  ended: child.ended,
+  stop: child.stop,
+  kill: child.kill,
+});

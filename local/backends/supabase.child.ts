@@ -1,0 +1,31 @@
+import { parseArgs } from "node:util";
+import { announceReady, endWithParent, failStart } from "./child-process.ts";
+import { lockFolder } from "./folder-lock.ts";
+import { startSupabase } from "./supabase.ts";
+import type { SupabaseDatabase } from "./supabase-connection.ts";
+
+/** `--pglite DIR` or `--postgres URL`, `--port N`. A process of its own, because PGlite blocks its event loop. */
+const { values } = parseArgs({
+  options: {
+    pglite: { type: "string" },
+    postgres: { type: "string" },
+    port: { type: "string", default: "0" },
+  },
+});
+
+let close = (): Promise<unknown> => Promise.resolve();
+endWithParent(() => close());
+try {
+  const supabase = await startSupabase({ database: await database(), port: Number(values.port) });
+  close = supabase.close;
+  announceReady(supabase.url);
+} catch (error) {
+  failStart(error);
+}
+
+async function database(): Promise<SupabaseDatabase> {
+  if (values.postgres !== undefined) return { kind: "postgres", url: values.postgres };
+  if (values.pglite === undefined) return { kind: "pglite" };
+  await lockFolder(values.pglite, "pglite");
+  return { kind: "pglite", dir: values.pglite };
+}

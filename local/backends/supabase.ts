@@ -1,0 +1,119 @@
+import { once } from "node:events";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import { App } from "@supabase/lite";
+import { applyMigrations, readMigrations, withoutVector } from "./migrations.ts";
+import { refuseTakenPort } from "./ports.ts";
+import {
+  openConnection,
+  type SupabaseConnection,
+  type SupabaseDatabase,
+} from "./supabase-connection.ts";
+import { SUPABASE_KEYS } from "./supabase-keys.ts";
+
+const HOST = "127.0.0.1";
+/** A long `in` filter is part of the URL. */
+const HEADER_BYTES_MAX = 256 * 1024;
+const KEEP_ALIVE_MS = 65_000;
+
+export interface SupabaseOptions {
+  readonly database: SupabaseDatabase;
+  /** 0 or nothing: any free port. */
+  readonly port?: number;
+  /** Apply `supabase/migrations/` first; on by default. */
+  readonly migrate?: boolean;
+}
+
+export interface RunningSupabase {
+  readonly url: string;
+  /** Calls as `service_role`. */
+  readonly secretKey: string;
+  /** Calls as `anon`. */
+  readonly publishableKey: string;
+  close(): Promise<void>;
+}
+
+/** The Supabase data API over an embedded database, in this process. PGlite blocks the event loop it lives in. */
+export async function startSupabase(options: SupabaseOptions): Promise<RunningSupabase> {
+  const port = options.port ?? 0;
+  await refuseTakenPort(port, "the Supabase API", "--supabase-port");
+  const api = await openSupabaseApi(options.database, options.migrate ?? true);
+  const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, api.listener);
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.listen(port, HOST);
+  await once(server, "listening");
+  return {
+    url: `http://${HOST}:${(server.address() as AddressInfo).port}`,
+    secretKey: SUPABASE_KEYS.secret,
+    publishableKey: SUPABASE_KEYS.publishable,
+    close: async () => {
+      server.close();
+      server.closeAllConnections();
+      await api.close();
+    },
+  };
+}
+
+export interface SupabaseApi {
+  readonly listener: RequestListener;
+  close(): Promise<void>;
+}
+
+/** The API without a server of its own. Warm: its first answer reads the whole catalogue. */
+export async function openSupabaseApi(
+  database: SupabaseDatabase,
+  migrate: boolean,
+): Promise<SupabaseApi> {
+  const opened = await openConnection(database);
+  try {
+    if (migrate) await migrateDatabase(opened, database);
+    const app = createApp(opened);
+    await warmUp(app);
+    const listener = getRequestListener(
+      (request, { incoming }) =>
+        app.fetch(request, { peerAddress: incoming.socket.remoteAddress ?? null }),
+      { hostname: HOST },
+    );
+    return { listener, close: () => opened.connection.close() };
+  } catch (error) {
+    await opened.connection.close();
+    throw error;
+  }
+}
+
+/** Without the API, for a template that is cloned afterwards. */
+export async function migrateSupabase(database: SupabaseDatabase): Promise<void> {
+  const opened = await openConnection(database);
+  try {
+    await migrateDatabase(opened, database);
+  } finally {
+    await opened.connection.close();
+  }
+}
+
+async function migrateDatabase(
+  opened: SupabaseConnection,
+  database: SupabaseDatabase,
+): Promise<void> {
+  const all = readMigrations();
+  const usable = database.kind === "pglite" ? all : withoutVector(all);
+  await opened.withSession((session) => applyMigrations(session, usable));
+}
+
+const createApp = ({ connection }: SupabaseConnection): App =>
+  new App({
+    connection,
+    api: { schemas: ["public", "worker"] },
+    auth: {
+      enabled: true,
+      publishable_key: SUPABASE_KEYS.publishable,
+      secret_key: SUPABASE_KEYS.secret,
+    },
+  });
+
+/** The first request also grants the roles their rights; done by several at once, some of them would be refused. */
+async function warmUp(app: App): Promise<void> {
+  const headers = { apikey: SUPABASE_KEYS.secret };
+  await app.fetch(new Request(`http://${HOST}/rest/v1/`, { headers }));
+}
