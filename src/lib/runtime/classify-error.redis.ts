@@ -13,6 +13,7 @@ const TRANSIENT_WORDS = new Set([
   "OOM",
   "MISCONF",
   "NOREPLICAS",
+  "GATEWAY",
   "NOSCRIPT", // only after EVAL was tried: somebody flushes the scripts all the time
 ]);
 
@@ -29,17 +30,20 @@ export function clientError(error: unknown): AppError {
   return isReply ? replyError(error.message) : connectionError(error);
 }
 
-/** Classifies an error reply by its first word. Everything that Redis said no to, without a reason to pass, is refused. */
+/**
+ * Classifies an error reply by its first word. What Redis said no to is refused, unless the reason may pass. A text
+ * without such a word is not Redis' own: some gateway answered.
+ */
 export function replyError(text: string): AppError {
   const message = redact(text);
-  const [code = "ERR"] = /^[A-Z][A-Z0-9_]*/.exec(message) ?? [
-    /^unauthori[sz]ed/i.test(message) ? "WRONGPASS" : "ERR",
-  ];
-  const isTransient = TRANSIENT_WORDS.has(code) || TRANSIENT_ERR.test(message);
-  return isTransient
-    ? transient("redis_unavailable", { code, message })
-    : permanent("redis_refused", { code, message });
+  const code = /^[A-Z][A-Z0-9_]*(?=\s|$)/.exec(message)?.[0] ?? gatewayCode(message);
+  const mayPass = TRANSIENT_WORDS.has(code) || TRANSIENT_ERR.test(message);
+  const error = mayPass ? transient : permanent;
+  return error(mayPass ? "redis_unavailable" : "redis_refused", { code, message });
 }
+
+const gatewayCode = (message: string): string =>
+  /^unauthori[sz]ed/i.test(message) ? "WRONGPASS" : "GATEWAY";
 
 /**
  * No answer, or none that can be understood. `code` is that of the socket or the client, such as ECONNRESET. The error
