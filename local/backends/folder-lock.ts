@@ -22,10 +22,22 @@ export async function lockFolder(dir: string, owner: string): Promise<{ release(
   const deadline = Date.now() + WAIT_MS;
   for (;;) {
     const server = await tryLock(address);
-    if (server !== undefined) return { release: () => server.close() };
+    if (server !== undefined) return held(server, address);
     if (Date.now() >= deadline) throw inUse(dir);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+}
+
+function held(server: Server, address: string): { release(): void } {
+  const removeFile = (): void => {
+    if (process.platform !== "win32") rmSync(address, { force: true });
+  };
+  process.once("exit", removeFile);
+  const release = (): void => {
+    server.close();
+    process.off("exit", removeFile);
+  };
+  return { release };
 }
 
 const inUse = (dir: string): StartError =>
