@@ -18,8 +18,12 @@ export interface RedisConnection {
 /** Attempts in a row before the waiting calls fail and the client rests until it is needed again. */
 const CONNECT_ATTEMPTS = 3;
 const RECONNECT_BASE_MS = 50;
+/** MOVED, ASK and TRYAGAIN that one call follows. */
+const CLUSTER_REDIRECTIONS_MAX = 5;
 /** A peer that does not answer our goodbye is left without one. */
 const GOODBYE_MS = 100;
+/** A cluster that is between two attempts never reports its end. */
+const CLOSE_MS = 500;
 
 export function openConnection(address: RedisAddress, timeoutMs: number): RedisConnection {
   let lastError: AppError | undefined;
@@ -51,7 +55,10 @@ export function openConnection(address: RedisAddress, timeoutMs: number): RedisC
       opening ??= open();
       await opening;
     },
-    expectAnswer: watchSilence(timeoutMs, () => client.disconnect(true)),
+    // A cluster watches each of its nodes instead: the silence of one must not cut off the others.
+    expectAnswer: address.isCluster
+      ? (answer) => answer
+      : watchSilence(timeoutMs, () => client.disconnect(true)),
     close: () => disconnect(client),
   };
 }
@@ -84,6 +91,8 @@ function createClient(
   return new Cluster([...nodes], {
     lazyConnect: true,
     clusterRetryStrategy: retryDelay,
+    maxRedirections: CLUSTER_REDIRECTIONS_MAX,
+    retryDelayOnClusterDown: 0, // the caller waits better
     retryDelayOnFailover: 0, // would send commands again whose answer was lost
     // The client's timer outlives its socket and destroys the next one; a node's client never has a next one.
     redisOptions: { ...options, socketTimeout: timeoutMs },
@@ -107,7 +116,7 @@ function loginOptions({ nodes, username, password, isTls }: RedisAddress): Redis
   };
 }
 
-/** The interval is for a peer that accepts the connection and then says nothing. */
+/** The nudge is for a peer that accepts the connection and then says nothing; a cluster has its own for each node. */
 function untilReady(client: RedisClient, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (outcome: () => void) => {
@@ -118,7 +127,8 @@ function untilReady(client: RedisClient, timeoutMs: number): Promise<void> {
     };
     const onReady = () => settle(resolve);
     const onEnd = () => settle(() => reject(connectionError({})));
-    const nudge = setInterval(() => client.disconnect(true), timeoutMs).unref();
+    const onSilence = () => client.isCluster || client.disconnect(true);
+    const nudge = setInterval(onSilence, timeoutMs).unref();
     client.on("ready", onReady);
     client.on("end", onEnd);
     if (client.status === "wait" || client.status === "end") client.connect().catch(() => {});
@@ -144,7 +154,12 @@ function watchSilence(silenceMs: number, onSilence: () => void): RedisConnection
 
 async function disconnect(client: RedisClient): Promise<void> {
   if (client.status === "end") return;
-  const ended = new Promise<void>((resolve) => client.once("end", () => resolve()));
-  client.disconnect();
-  await ended;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, CLOSE_MS);
+    client.once("end", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    client.disconnect();
+  });
 }

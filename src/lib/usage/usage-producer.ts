@@ -1,6 +1,7 @@
 import type { Clock } from "../kernel/clock.ts";
 import { systemClock } from "../kernel/clock.ts";
-import { AppError, invariant, permanent, transient } from "../kernel/errors.ts";
+import { untilAborted } from "../kernel/deadline.ts";
+import { AppError, permanent, transient } from "../kernel/errors.ts";
 import type { RedisDriver, RedisReply, ScriptCall } from "../kernel/redis.ts";
 import { retry } from "../kernel/retry.ts";
 import { RECORD_USAGE } from "./record-usage.lua.ts";
@@ -145,14 +146,7 @@ export function createUsageProducer(options: ProducerOptions): UsageProducer {
     return replies.map((reply) => (reply instanceof AppError ? reply : toRecorded(reply)));
   };
 
-  const record: UsageProducer["record"] = async (use, signal) => {
-    const [outcome] = await recordAll([use], signal);
-    invariant(outcome !== undefined, "one record has one reply");
-    if (outcome instanceof AppError) throw outcome;
-    return outcome;
-  };
-
-  return { record, recordAll };
+  return { record: shareRoundTrips(recordAll), recordAll };
 }
 
 function scriptCall(
@@ -217,6 +211,50 @@ const toRecorded = ({ status, total, n }: Reply): RecordedUse => ({
   n,
   hasReplayed: status >= 2,
 });
+
+type RecordAll = UsageProducer["recordAll"];
+
+interface Waiting {
+  readonly record: UsageRecord;
+  readonly resolve: (outcome: RecordedUse | AppError) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A caller that gives up must not take the round trip of the others with it; the driver's own deadline ends it. */
+const OF_ALL = new AbortController().signal;
+
+/** Calls of one tick travel together: under load a round trip carries many records, without load just the one. */
+function shareRoundTrips(recordAll: RecordAll): UsageProducer["record"] {
+  let waiting: Waiting[] = [];
+  const flush = (): void => {
+    const batch = waiting;
+    waiting = [];
+    recordAll(
+      batch.map(({ record }) => record),
+      OF_ALL,
+    ).then(
+      (outcomes) => {
+        for (const [i, { resolve }] of batch.entries()) resolve(outcomes[i] ?? unanswered());
+      },
+      (error) => {
+        for (const { reject } of batch) reject(error);
+      },
+    );
+  };
+  return async (record, signal) => {
+    const outcome = await untilAborted(
+      new Promise<RecordedUse | AppError>((resolve, reject) => {
+        if (waiting.push({ record, resolve, reject }) === 1) queueMicrotask(flush);
+      }),
+      signal,
+    );
+    if (outcome instanceof AppError) throw outcome;
+    return outcome;
+  };
+}
+
+const unanswered = (): AppError =>
+  new AppError("bug", "redis_reply_unexpected", { details: { script: RECORD_USAGE.name } });
 
 interface Ring {
   add(shard: number, record: UsageRecord, at: number): void;
