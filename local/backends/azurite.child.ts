@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { startAzurite } from "./azurite.ts";
-import { announceReady, endWithParent, failStart } from "./child-process.ts";
+import { announceReady, endWithParent, failStart } from "./child-entry.ts";
 import { lockFolder } from "./folder-lock.ts";
 
 /** `--location DIR --blob-port N --queue-port N`. In a process of its own, because it is single-threaded. */

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { StartError } from "./start-error.ts";
 
@@ -6,7 +7,7 @@ const OUTPUT_CHARACTERS_MAX = 8_000;
 /** Generous, because a first start on a busy machine compiles and migrates; a child that hangs is still reported. */
 const READY_WITHIN_MS = 60_000;
 const STOP_WITHIN_MS = 5_000;
-const CLOSE_WITHIN_MS = 4_000;
+const LAST_WORDS_WITHIN_MS = 500;
 
 export interface ChildOptions {
   readonly name: string;
@@ -21,6 +22,8 @@ export interface ChildOptions {
   readonly readyWithinMs?: number;
   /** For a program that does not watch its stdin: this signal ends it when we are gone. */
   readonly guardSignal?: "TERM" | "INT";
+  /** Ends the child when it aborts before the child is ready. */
+  readonly abort?: AbortSignal;
   /** Receives what the child prints. */
   readonly onOutput?: (text: string) => void;
 }
@@ -44,7 +47,7 @@ export interface RunningChild {
 /**
  * Starts a program that ends when we do, however we end: its stdin is a pipe that the system closes for us.
  *
- * @throws StartError when it ends, or is not ready in time; the message carries what it printed.
+ * @throws StartError when it ends, or is not ready in time; the message carries what it printed. The reason of `abort`.
  */
 export async function startChild(options: ChildOptions): Promise<RunningChild> {
   const child = spawnChild(options);
@@ -67,33 +70,6 @@ export const startNodeChild = (
   options: Partial<ChildOptions> = {},
 ): Promise<RunningChild> =>
   startChild({ name, command: process.execPath, args: [fileURLToPath(file), ...args], ...options });
-
-/** For the entry of a child process: `close` runs when the parent is gone or asks for the end, then the process ends. */
-export function endWithParent(close: () => Promise<unknown> = () => Promise.resolve()): void {
-  const end = (): void => {
-    setTimeout(() => process.exit(1), CLOSE_WITHIN_MS).unref();
-    close().then(
-      () => process.exit(0),
-      () => process.exit(1),
-    );
-  };
-  process.once("SIGTERM", end);
-  if (process.stdin.isTTY) return; // started by hand
-  process.stdin.once("end", end);
-  process.stdin.once("error", end);
-  process.stdin.resume();
-}
-
-/** For the entry of a child process: tells the parent that we are ready, and where. */
-export function announceReady(value: string): void {
-  process.stdout.write(`READY ${value}\n`);
-}
-
-/** For the entry of a child process: a start that fails says why in one line. */
-export function failStart(error: unknown): never {
-  console.error(error instanceof StartError ? error.message : error);
-  process.exit(1);
-}
 
 // A child that is blocked does not notice that its stdin ended.
 const live = new Set<ChildProcess>();
@@ -140,8 +116,12 @@ function spawnChild(options: ChildOptions): ChildProcess {
   });
 }
 
+const GUARDED_LINE = /^GUARDED (\d+)\n/m;
+
 interface ChildState {
   readonly ended: Promise<string>;
+  /** The same, once everything it printed is here as well. */
+  readonly lastWords: Promise<string>;
   /** Resolves with the first match in the output so far or to come; never rejects. */
   find(pattern: RegExp): Promise<string>;
   output(): string;
@@ -164,6 +144,11 @@ function watch(child: ChildProcess, options: ChildOptions): ChildState {
     child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
   });
   void ended.then(() => live.delete(child));
+  const closed = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const lastWords = ended.then(async (how) => {
+    await Promise.race([closed, sleep(LAST_WORDS_WITHIN_MS, undefined, { ref: false })]);
+    return how;
+  });
 
   const find = (pattern: RegExp): Promise<string> =>
     new Promise((resolve) => {
@@ -177,37 +162,38 @@ function watch(child: ChildProcess, options: ChildOptions): ChildState {
       search();
     });
   const isGuarded = options.guardSignal !== undefined && process.platform !== "win32";
-  const pid = isGuarded ? find(/^GUARDED (\d+)$/m).then(Number) : Promise.resolve(child.pid ?? 0);
-  return { ended, find, output: () => output, pid };
+  const pid = isGuarded ? find(GUARDED_LINE).then(Number) : Promise.resolve(child.pid ?? 0);
+  return { ended, lastWords, find, output: () => output, pid };
 }
 
-const READY_LINE = /^READY (.*)$/m;
+const READY_LINE = /^READY (.*)\r?\n/m;
 const readyPattern = (options: ChildOptions): RegExp => options.ready ?? READY_LINE;
 
 async function readyValue(state: ChildState, options: ChildOptions): Promise<string> {
-  const limitMs = options.readyWithinMs ?? READY_WITHIN_MS;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const seconds = limitMs / 1000;
-    const fail = () => reject(startError(options.name, `was not ready after ${seconds} s`, state));
-    timer = setTimeout(fail, limitMs);
+  const { name, abort, readyWithinMs = READY_WITHIN_MS } = options;
+  const done = new AbortController();
+  const late = sleep(readyWithinMs, undefined, { signal: done.signal }).then(() => {
+    throw startError(name, `was not ready after ${readyWithinMs / 1000} s`, state);
   });
-  const early = state.ended.then((how) => {
-    throw startError(options.name, `could not start (${how})`, state);
+  const early = state.lastWords.then((how) => {
+    throw startError(name, `could not start (${how})`, state);
   });
+  const aborted = new Promise<never>((_, reject) => {
+    const fail = (): void => reject(abort?.reason);
+    if (abort?.aborted === true) fail();
+    abort?.addEventListener("abort", fail, { signal: done.signal });
+  });
+  // Whatever loses the race is rejected later, when nobody waits for it any more.
+  for (const loser of [late, early, aborted]) loser.catch(() => {});
   try {
-    return await Promise.race([state.find(readyPattern(options)), early, late]);
+    return await Promise.race([state.find(readyPattern(options)), early, late, aborted]);
   } finally {
-    clearTimeout(timer);
-    early.catch(() => {}); // it ends some day; then nobody waits for this any more
+    done.abort();
   }
 }
 
 function startError(name: string, what: string, state: ChildState): StartError {
-  const output = state
-    .output()
-    .replace(/^GUARDED \d+\n/m, "")
-    .trim();
+  const output = state.output().replace(GUARDED_LINE, "").trim();
   return new StartError(`${name} ${what}${output === "" ? "" : `:\n${output}`}`);
 }
 

@@ -21,6 +21,8 @@ export interface PostgresOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Survives a crash of the machine as well; slower. A crash of the process never loses data. */
   readonly durable?: boolean;
+  /** Gives up a start that is under way. */
+  readonly abort?: AbortSignal;
 }
 
 export interface RunningPostgres {
@@ -74,6 +76,7 @@ async function startServer(dir: string, options: PostgresOptions): Promise<Serve
       ready: /database system is ready to accept connections/,
       readyWithinMs: READY_WITHIN_MS,
       guardSignal: "INT",
+      ...(options.abort === undefined ? {} : { abort: options.abort }),
     });
   return afterPredecessor(() => startOnPort(start, options.port));
 }

@@ -16,6 +16,8 @@ export interface RedisOptions {
   readonly dir?: string;
   /** Forces one of the two; else `redis-server` when the PATH has it and WORKER_LOCAL_REDIS is not `embedded`. */
   readonly kind?: RedisKind;
+  /** Gives up a start that is under way. */
+  readonly abort?: AbortSignal;
 }
 
 export interface RunningRedis {
@@ -77,7 +79,7 @@ interface Server {
   readonly port: number;
 }
 
-async function startServer({ port: wanted, dir }: RedisOptions): Promise<Server> {
+async function startServer({ port: wanted, dir, abort }: RedisOptions): Promise<Server> {
   if (dir !== undefined) mkdirSync(dir, { recursive: true });
   for (let attempt = 1; ; attempt++) {
     const port = wanted ?? (await freePort());
@@ -89,6 +91,7 @@ async function startServer({ port: wanted, dir }: RedisOptions): Promise<Server>
         ready: /Ready to accept connections/,
         readyWithinMs: READY_WITHIN_MS,
         guardSignal: "TERM",
+        ...(abort === undefined ? {} : { abort }),
       });
       return { child, port };
     } catch (error) {
@@ -113,8 +116,10 @@ const serverArgs = (dir: string | undefined): string[] => [
   ...(dir === undefined ? ["--appendonly", "no"] : ["--appendonly", "yes", "--dir", dir]),
 ];
 
-async function startEmbedded({ port }: RedisOptions): Promise<Server> {
+async function startEmbedded({ port, abort }: RedisOptions): Promise<Server> {
   const entry = new URL("./js-redis.child.ts", import.meta.url);
-  const child = await startNodeChild("js-redis-server", entry, ["--port", String(port ?? 0)]);
+  const child = await startNodeChild("js-redis-server", entry, ["--port", String(port ?? 0)], {
+    ...(abort === undefined ? {} : { abort }),
+  });
   return { child, port: Number(child.value) };
 }

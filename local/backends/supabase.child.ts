@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { announceReady, endWithParent, failStart } from "./child-process.ts";
+import { announceReady, endWithParent, failStart } from "./child-entry.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { startSupabase } from "./supabase.ts";
 import type { SupabaseDatabase } from "./supabase-connection.ts";

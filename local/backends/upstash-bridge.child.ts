@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { announceReady, endWithParent, failStart } from "./child-process.ts";
+import { announceReady, endWithParent, failStart } from "./child-entry.ts";
 import { startUpstashBridge } from "./upstash-bridge.ts";
 
 /** `--redis URL --token TOKEN --port N` */

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { parseArgs } from "node:util";
-import { announceReady, endWithParent } from "../../local/backends/child-process.ts";
+import { announceReady, endWithParent } from "../../local/backends/child-entry.ts";
 import type { SupabaseApi } from "../../local/backends/supabase.ts";
 
 /**
