@@ -1,66 +1,100 @@
 import { isIP } from "node:net";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
-import type { AppError } from "../kernel/errors.ts";
+import { callWithin } from "../kernel/deadline.ts";
+import { retry } from "../kernel/retry.ts";
 import { clientError, connectionError } from "./classify-error.redis.ts";
 import type { RedisClient } from "./ioredis-commands.redis.ts";
 import type { RedisAddress } from "./redis-address.redis.ts";
 
-/** A client that connects when it is needed, and is never trusted to be alive. */
-export interface RedisConnection {
+/** A client that was ready a moment ago. */
+export interface LiveClient {
   readonly client: RedisClient;
-  /** Resolves once the client takes commands. Rejects after a few failed attempts; the next call starts over. */
-  ready(): Promise<void>;
-  /** Passes the answer on. Silence for `timeoutMs` while one is due means a dead connection, which is then replaced. */
+  /** Passes the answer on. Silence for too long while one is due means a dead connection, which is then ended. */
   expectAnswer<T>(answer: Promise<T>): Promise<T>;
+}
+
+export interface RedisConnection {
+  /** The live client, or a new one after a few attempts to connect. Everybody who waits, waits for the same. */
+  ready(): Promise<LiveClient>;
   close(): Promise<void>;
 }
 
-/** Attempts in a row before the waiting calls fail and the client rests until it is needed again. */
 const CONNECT_ATTEMPTS = 3;
 const RECONNECT_BASE_MS = 50;
-/** MOVED, ASK and TRYAGAIN that one call follows. */
-const CLUSTER_REDIRECTIONS_MAX = 5;
+const RECONNECT_CAP_MS = 200;
 /** A peer that does not answer our goodbye is left without one. */
 const GOODBYE_MS = 100;
-/** A cluster that is between two attempts never reports its end. */
-const CLOSE_MS = 500;
+/** A cluster does not always report its end. */
+const DISCONNECT_MS = 500;
+/** MOVED, ASK and TRYAGAIN that one call follows. */
+const CLUSTER_REDIRECTIONS_MAX = 5;
 
+/**
+ * A client that lost its connection is thrown away, and the next call makes a new one. The client's own reconnecting
+ * sends commands again, keeps timers of dead sockets, and as a cluster can end in a state that it never leaves.
+ */
 export function openConnection(address: RedisAddress, timeoutMs: number): RedisConnection {
-  let lastError: AppError | undefined;
-  let opening: Promise<void> | undefined;
-  const client = createClient(address, timeoutMs, (attempt) => {
-    const isHopeless = attempt >= CONNECT_ATTEMPTS || lastError?.kind === "permanent";
-    return isHopeless ? null : RECONNECT_BASE_MS * 2 ** (attempt - 1);
-  });
-  // Without a listener the client prints the error, and a cluster throws it.
-  client.on("error", (error) => {
-    lastError = clientError(reasonOf(error));
-  });
-  client.on("ready", () => {
-    lastError = undefined;
-  });
+  const closing = new AbortController();
+  const { signal } = closing;
+  let live: LiveClient | undefined;
+  let opening: Promise<LiveClient> | undefined;
   const open = async () => {
+    const stale = live;
+    const backoff = { baseMs: RECONNECT_BASE_MS, capMs: RECONNECT_CAP_MS };
     try {
-      await untilReady(client, timeoutMs);
-    } catch (error) {
-      throw lastError ?? error;
+      if (stale !== undefined) await disconnect(stale.client);
+      const work = () => connectOnce(address, timeoutMs, signal);
+      live = await retry(work, { attempts: CONNECT_ATTEMPTS, ...backoff, signal });
+      return live;
     } finally {
       opening = undefined;
     }
   };
   return {
-    client,
     ready: async () => {
-      if (client.status === "ready") return;
+      if (live?.client.status === "ready") return live;
       opening ??= open();
-      await opening;
+      return opening;
     },
-    // A cluster watches each of its nodes instead: the silence of one must not cut off the others.
-    expectAnswer: address.isCluster
-      ? (answer) => answer
-      : watchSilence(timeoutMs, () => client.disconnect(true)),
-    close: () => disconnect(client),
+    close: async () => {
+      closing.abort(connectionError({ code: "CLOSED" }));
+      await opening?.catch(() => {});
+      if (live !== undefined) await disconnect(live.client);
+    },
   };
+}
+
+async function connectOnce(
+  address: RedisAddress,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<LiveClient> {
+  const client = createClient(address, timeoutMs);
+  let reason: unknown;
+  // Without a listener the client prints the error, and a cluster throws it.
+  client.on("error", (error: Error) => {
+    reason = reasonOf(error);
+  });
+  const timedOut = () => connectionError({ code: "TIMEOUT" });
+  try {
+    await callWithin({ signal, timeoutMs, timedOut }, () => untilReady(client));
+  } catch (error) {
+    await disconnect(client);
+    throw reason === undefined ? error : clientError(reason);
+  }
+  // A cluster watches each of its nodes instead: the silence of one must not cut off the others.
+  const expectAnswer = client.isCluster
+    ? <T>(answer: Promise<T>) => answer
+    : watchSilence(timeoutMs, () => client.disconnect());
+  return { client, expectAnswer };
+}
+
+function untilReady(client: RedisClient): Promise<void> {
+  return new Promise((resolve, reject) => {
+    client.once("ready", resolve);
+    client.once("end", () => reject(connectionError({})));
+    client.connect().catch(() => {}); // the events say more
+  });
 }
 
 /** The error of a whole cluster hides that of its last node. */
@@ -69,32 +103,16 @@ function reasonOf(error: Error): Error {
   return lastNodeError instanceof Error ? lastNodeError : error;
 }
 
-type RetryDelay = (attempt: number) => number | null;
-
-function createClient(
-  address: RedisAddress,
-  timeoutMs: number,
-  retryDelay: RetryDelay,
-): RedisClient {
+function createClient(address: RedisAddress, timeoutMs: number): RedisClient {
   const { nodes, isCluster, isTls, db } = address;
   const options = { ...loginOptions(address), connectTimeout: timeoutMs };
-  if (!isCluster) {
-    const [node] = nodes;
-    return new Redis({
-      ...options,
-      ...node,
-      db,
-      retryStrategy: retryDelay,
-      enableOfflineQueue: false,
-    });
-  }
+  if (!isCluster) return new Redis({ ...options, ...nodes[0], db, enableOfflineQueue: false });
   return new Cluster([...nodes], {
     lazyConnect: true,
-    clusterRetryStrategy: retryDelay,
+    clusterRetryStrategy: () => null,
     maxRedirections: CLUSTER_REDIRECTIONS_MAX,
     retryDelayOnClusterDown: 0, // the caller waits better
     retryDelayOnFailover: 0, // would send commands again whose answer was lost
-    // The client's timer outlives its socket and destroys the next one; a node's client never has a next one.
     redisOptions: { ...options, socketTimeout: timeoutMs },
     // Certificates name hosts, so TLS must not be given the address that the name resolves to.
     ...(isTls ? { dnsLookup: (host, done) => done(null, host) } : {}),
@@ -110,33 +128,14 @@ function loginOptions({ nodes, username, password, isTls }: RedisAddress): Redis
     ...(isTls ? { tls: isIP(host) === 0 ? { servername: host } : {} } : {}),
     disableClientInfo: true,
     disconnectTimeout: GOODBYE_MS,
-    maxRetriesPerRequest: 0, // a lost connection fails what was in flight …
-    autoResendUnfulfilledCommands: false, // … and nothing is sent twice
+    retryStrategy: () => null,
+    autoResendUnfulfilledCommands: false,
     reconnectOnError: (error) => error.message.startsWith("READONLY"), // failover behind the same name
   };
 }
 
-/** The nudge is for a peer that accepts the connection and then says nothing; a cluster has its own for each node. */
-function untilReady(client: RedisClient, timeoutMs: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (outcome: () => void) => {
-      clearInterval(nudge);
-      client.off("ready", onReady);
-      client.off("end", onEnd);
-      outcome();
-    };
-    const onReady = () => settle(resolve);
-    const onEnd = () => settle(() => reject(connectionError({})));
-    const onSilence = () => client.isCluster || client.disconnect(true);
-    const nudge = setInterval(onSilence, timeoutMs).unref();
-    client.on("ready", onReady);
-    client.on("end", onEnd);
-    if (client.status === "wait" || client.status === "end") client.connect().catch(() => {});
-  });
-}
-
 /** A frozen or vanished peer keeps its socket open: no error ever comes, only nothing. */
-function watchSilence(silenceMs: number, onSilence: () => void): RedisConnection["expectAnswer"] {
+function watchSilence(silenceMs: number, onSilence: () => void): LiveClient["expectAnswer"] {
   let due = 0;
   let timer: NodeJS.Timeout | undefined;
   const onAnswer = () => {
@@ -155,7 +154,7 @@ function watchSilence(silenceMs: number, onSilence: () => void): RedisConnection
 async function disconnect(client: RedisClient): Promise<void> {
   if (client.status === "end") return;
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, CLOSE_MS);
+    const timer = setTimeout(resolve, DISCONNECT_MS);
     client.once("end", () => {
       clearTimeout(timer);
       resolve();

@@ -27,19 +27,18 @@ export function createIoredisDriver(options: IoredisOptions): RedisDriver {
   const ready = async (signal: AbortSignal) => {
     opened ??= open();
     const { connection, ...commands } = await opened;
-    await untilAborted(connection.ready(), signal);
-    return { connection, ...commands };
+    return { ...commands, ...(await untilAborted(connection.ready(), signal)) };
   };
   return buildDriver(
     {
       kind: "ioredis",
       send: async (commands, signal) => {
-        const { connection, sendEach } = await ready(signal);
-        return connection.expectAnswer(sendEach(connection.client, commands));
+        const { client, expectAnswer, sendEach } = await ready(signal);
+        return expectAnswer(sendEach(client, commands));
       },
       sendAtomic: async (commands, signal) => {
-        const { connection, sendAtomic } = await ready(signal);
-        return connection.expectAnswer(sendAtomic(connection.client, commands));
+        const { client, expectAnswer, sendAtomic } = await ready(signal);
+        return expectAnswer(sendAtomic(client, commands));
       },
       close: async () => {
         if (opened !== undefined) await (await opened).connection.close();

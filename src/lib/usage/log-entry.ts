@@ -49,6 +49,9 @@ export interface BadEntry {
   readonly error: EntryFault;
   /** Its amount when it continues the running sum, else null: then it is not part of the log's arithmetic. */
   readonly tokens: string | null;
+  /** Whose it seems to be, so that the tenant's own page can show it; null when that cannot be read. */
+  readonly tenant: string | null;
+  readonly period: number | null;
 }
 
 export interface RewindMarker {
@@ -87,6 +90,7 @@ const MICROSECONDS = /^\d{16}$/;
 /** 2000-01-01 and 2100-01-01: outside lies a wrong unit, not a wrong clock. */
 const OCCURRED_MIN_MS = 946_684_800_000;
 const OCCURRED_MAX_MS = 4_102_444_800_000;
+const TENANT_CHARACTERS_MAX = 200;
 const RAW_CHARACTERS_MAX = 16_384;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this finds
 const CONTROL = /[\u0000-\u001f\u007f]/;
@@ -135,6 +139,7 @@ export function decodeEntries(rows: readonly LogRow[], from: LogPosition): Decod
       raw: rawOf(row.fields),
       error: fault ?? "format",
       tokens: isInChain ? parsed.tokens : null,
+      ...claimantOf(parsed),
     });
     end = isInChain ? positionAt(row.n, parsed) : { ...end, n: row.n, anchor: null };
   }
@@ -195,15 +200,24 @@ function faultOf(entry: Parsed): EntryFault | undefined {
     return "format";
   }
   if (!UUID.test(entry.uid)) return "uid";
-  if (entry.tenant === "" || entry.tenant.length > 200 || CONTROL.test(entry.tenant))
-    return "tenant";
+  if (!isTenant(entry.tenant)) return "tenant";
   if (!TOKENS.test(entry.tokens)) return "tokens";
-  if (!/^\d{6}$/.test(entry.period) || !isPeriod(Number(entry.period))) return "period";
+  if (!isPeriodText(entry.period)) return "period";
   if (!(occurred > OCCURRED_MIN_MS && occurred < OCCURRED_MAX_MS)) return "occurred";
   if (entry.type !== "llm" && entry.type !== "embedding") return "type";
   if (CONTROL.test(entry.model + entry.agent + entry.conversation)) return "dimensions";
   return occurred < recordedMs(entry) - PAST_MAX_MS ? "occurred_too_old" : undefined;
 }
+
+const isTenant = (tenant: string): boolean =>
+  tenant !== "" && tenant.length <= TENANT_CHARACTERS_MAX && !CONTROL.test(tenant);
+
+const isPeriodText = (text: string): boolean => /^\d{6}$/.test(text) && isPeriod(Number(text));
+
+const claimantOf = (entry: Parsed | undefined): Pick<BadEntry, "tenant" | "period"> => ({
+  tenant: entry !== undefined && isTenant(entry.tenant) ? entry.tenant : null,
+  period: entry !== undefined && isPeriodText(entry.period) ? Number(entry.period) : null,
+});
 
 const recordedMs = (entry: Parsed): number => Math.floor(Number(entry.recordedUs) / 1000);
 

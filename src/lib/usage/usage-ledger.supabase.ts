@@ -181,7 +181,7 @@ const textColumn = (values: readonly string[]): (string | null)[] | null =>
 
 function besidesOf({ uses, bad, markers }: DecodedBatch): Record<string, unknown> {
   return {
-    p_bad: bad.map(({ n, raw, error, tokens }) => ({ n, raw, error, tokens })),
+    p_bad: bad,
     p_markers: markers.map((marker) => ({
       oi: marker.oldInc,
       ln: marker.lastN,
