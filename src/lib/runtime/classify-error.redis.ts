@@ -19,7 +19,7 @@ const TRANSIENT_WORDS = new Set([
 
 /** Replies that start with the generic ERR and may go away all the same. */
 const TRANSIENT_ERR =
-  /^ERR (max number of clients|max (daily )?requests? limit|max concurrent|upstream )/i;
+  /^ERR (max number of clients|max (daily )?requests? limit|max concurrent|upstream\b)/i;
 
 /** Names that the clients give to an error that is Redis' answer. */
 const REPLY_ERRORS = new Set(["ReplyError", "UpstashError"]);

@@ -39,10 +39,9 @@ export function openConnection(address: RedisAddress, timeoutMs: number): RedisC
   let live: LiveClient | undefined;
   let opening: Promise<LiveClient> | undefined;
   const open = async () => {
-    const stale = live;
     const backoff = { baseMs: RECONNECT_BASE_MS, capMs: RECONNECT_CAP_MS };
     try {
-      if (stale !== undefined) await disconnect(stale.client);
+      if (live !== undefined && live.client.status !== "end") live.client.disconnect();
       const work = () => connectOnce(address, timeoutMs, signal);
       live = await retry(work, { attempts: CONNECT_ATTEMPTS, ...backoff, signal });
       return live;

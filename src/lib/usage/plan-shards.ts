@@ -9,7 +9,7 @@ export interface ShardHead {
   readonly count: string;
 }
 
-export interface ShardCursor extends Cursor {
+export interface ShardCursor extends Omit<Cursor, "anchor"> {
   readonly shard: number;
   /** Newest entry that was booked long enough ago to be trimmed, and is not yet. */
   readonly trim: string | null;

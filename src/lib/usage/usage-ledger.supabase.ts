@@ -29,7 +29,9 @@ const ApplyReply = z.discriminatedUnion("status", [
   z.object({ status: z.literal("fenced") }),
 ]);
 const ForkReply = z.object({ status: z.enum(["ok", "stale"]) });
-const CursorList = z.array(CursorRow.extend({ shard: z.int(), trim: Amount.nullable() }));
+const CursorList = z.array(
+  CursorRow.omit({ anchor: true }).extend({ shard: z.int(), trim: Amount.nullable() }),
+);
 
 /** What the database answers is untrusted input like any other. */
 export function parseRow<T extends z.ZodType>(schema: T, row: unknown, what: string): z.output<T> {
