@@ -1,0 +1,160 @@
+import { existsSync, readdirSync, rmSync, watch } from "node:fs";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { STORAGE_QUEUES } from "../src/queues.ts";
+import { startNodeChild } from "./backends/child-process.ts";
+import { lockFolder } from "./backends/folder-lock.ts";
+import { preferPort, refuseTakenPort } from "./backends/ports.ts";
+import { type Backends, type DatabaseKind, startBackends } from "./backends/stack.ts";
+import { StartError } from "./backends/start-error.ts";
+import { stopped } from "./command.ts";
+import { DEVELOPMENT_KEY, workerEnvironment } from "./worker-environment.ts";
+import { startWorker, type Worker } from "./worker-process.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const SRC = join(ROOT, "src");
+const DEFAULT_PORT = 7071;
+/** Editors write a file in several steps, and a checkout changes many. */
+const DEBOUNCE_MS = 150;
+
+export interface LocalOptions {
+  /** Undefined: 7071, or a free one when that is taken. */
+  readonly port: number | undefined;
+  readonly database: DatabaseKind;
+  /** Where the data is kept. */
+  readonly dir: string;
+  /** Deletes the data first. */
+  readonly reset: boolean;
+  /** Lets a simulated product record usage when there is none yet. */
+  readonly sample: boolean;
+  /** Starts the worker again when a source changes. */
+  readonly watch: boolean;
+}
+
+/** Backends, Functions host and sample work, until `stop` aborts; then nothing is left running. */
+export async function runLocal(options: LocalOptions, stop: AbortSignal): Promise<void> {
+  const startedAt = performance.now();
+  const log = (line: string): void => console.log(`  ${line}`);
+  if (options.port !== undefined)
+    await refuseTakenPort(options.port, "the Functions host", "--port");
+  if (options.reset) await deleteData(options.dir, log);
+  console.log(
+    `Starting worker-service with embedded backends; data in ${relative(process.cwd(), options.dir) || "."}/`,
+  );
+  const backends = await startBackends({ ...options, queues: STORAGE_QUEUES, log, abort: stop });
+  try {
+    const worker = await startWorkerOn(backends, options, stop, log);
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    console.log(firstScreen(worker.url, seconds, options));
+    await serve(backends, worker, options, stop, log);
+  } finally {
+    await backends.stop();
+  }
+  console.log("Everything is stopped.");
+}
+
+async function deleteData(dir: string, log: (line: string) => void): Promise<void> {
+  if (!existsSync(dir)) return;
+  const lock = await lockFolder(dir, "stack");
+  for (const name of readdirSync(dir)) rmSync(join(dir, name), { recursive: true, force: true });
+  lock.release();
+  log(`Deleted what was in ${dir}`);
+}
+
+async function startWorkerOn(
+  backends: Backends,
+  options: LocalOptions,
+  abort: AbortSignal,
+  log: (line: string) => void,
+): Promise<Worker> {
+  const port = options.port ?? (await preferPort(DEFAULT_PORT, "the Functions host", log));
+  return startWorker({
+    env: workerEnvironment(backends),
+    port,
+    stateFile: join(options.dir, "timers.json"),
+    onOutput: forward,
+    log: (line) => console.log(`[local] ${line}`),
+    whenBroken: options.watch ? "wait" : "retry",
+    abort,
+  });
+}
+
+const forward = (text: string): void => {
+  process.stdout.write(text.replace(/^READY .*\r?\n/m, ""));
+};
+
+function firstScreen(url: string, seconds: string, options: LocalOptions): string {
+  const command = options.watch ? "npm run dev" : "npm start";
+  return `
+worker-service runs at ${url}  (ready in ${seconds} s)
+
+  ${url}/health   is it healthy, and what is not
+  ${url}/readyz   does it take work
+  ${url}/docs     every route, to try out
+  ${url}/usage/{tenant}   what a tenant used, booked and pending
+
+  Development key, as header x-api-key: ${DEVELOPMENT_KEY}
+    curl -H "x-api-key: ${DEVELOPMENT_KEY}" ${url}/usage-runs
+
+  Ctrl+C stops everything and keeps the data; \`${command} -- --reset\` starts from nothing.
+`;
+}
+
+async function serve(
+  backends: Backends,
+  worker: Worker,
+  options: LocalOptions,
+  stop: AbortSignal,
+  log: (line: string) => void,
+): Promise<void> {
+  const unwatch = options.watch ? restartOnChange(worker, log) : () => {};
+  const sample = options.sample ? startSample(backends, worker.url, stop) : Promise.resolve();
+  const failed = await Promise.race([stopped(stop), backends.failed, worker.failed]);
+  unwatch();
+  console.log("\nStopping …");
+  await Promise.all([worker.stop(), sample]);
+  if (failed !== undefined) throw new StartError(failed);
+}
+
+function restartOnChange(worker: Worker, log: (line: string) => void): () => void {
+  log("Watching src/ …");
+  let timer: NodeJS.Timeout | undefined;
+  const watcher = watch(SRC, { recursive: true }, (_event, file) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      console.log(`[local] ${file ?? "src/"} changed; starting the worker again.`);
+      void worker.restart();
+    }, DEBOUNCE_MS);
+  });
+  return () => {
+    clearTimeout(timer);
+    watcher.close();
+  };
+}
+
+/** In a process of its own, which ends when the sample is done. A sample that fails is no reason to stop the service. */
+async function startSample(backends: Backends, url: string, stop: AbortSignal): Promise<void> {
+  const { UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN } = backends.settings;
+  try {
+    const child = await startNodeChild(
+      "The sample work",
+      new URL("./sample/sample.child.ts", import.meta.url),
+      [],
+      {
+        env: {
+          ...process.env,
+          UPSTASH_REDIS_REST_URL,
+          UPSTASH_REDIS_REST_TOKEN,
+          WORKER_URL: url,
+          WORKER_KEY: DEVELOPMENT_KEY,
+        },
+        onOutput: forward,
+        abort: stop,
+      },
+    );
+    stop.addEventListener("abort", () => void child.stop(), { once: true });
+    await child.ended;
+  } catch (error) {
+    if (!stop.aborted) console.log(`[sample] ${String(error)}`);
+  }
+}

@@ -1,0 +1,60 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { COMPANIES, type Company } from "./companies.ts";
+
+const CALL_WITHIN_MS = 10_000;
+const POLL_MS = 500;
+
+const Total = z.object({ used: z.string(), recorded: z.string().nullable() });
+
+export interface TenantTotal extends Company {
+  /** What the counter in Redis says, decimal text. */
+  readonly recorded: string;
+  /** What the ledger in Postgres says, decimal text. */
+  readonly booked: string;
+}
+
+/** What an operator does by hand: look at tenants, start a job. */
+export interface WorkerClient {
+  readTotals(): Promise<TenantTotal[]>;
+  startReconciliation(): Promise<void>;
+  /** Asks again and again until everything recorded is booked, or the time is over; answers the last state. */
+  untilBooked(withinMs: number, stop: AbortSignal): Promise<TenantTotal[]>;
+}
+
+export function createWorkerClient(url: string, key: string): WorkerClient {
+  const call = async (method: string, path: string, body?: string): Promise<unknown> => {
+    const headers = { "x-api-key": key, ...(body ? { "content-type": "application/json" } : {}) };
+    const signal = AbortSignal.timeout(CALL_WITHIN_MS);
+    const init = { method, headers, signal, ...(body === undefined ? {} : { body }) };
+    const response = await fetch(new URL(path, url), init);
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
+    return text === "" ? undefined : JSON.parse(text);
+  };
+  const readTotals = (): Promise<TenantTotal[]> =>
+    Promise.all(
+      COMPANIES.map(async (company) => {
+        const path = `/usage/${encodeURIComponent(company.tenant)}`;
+        const { used, recorded } = Total.parse(await call("GET", path));
+        return { ...company, recorded: recorded ?? "0", booked: used };
+      }),
+    );
+  return {
+    readTotals,
+    startReconciliation: async () => {
+      await call("POST", "/admin/functions/dailyReconciliation", JSON.stringify({ input: "" }));
+    },
+    untilBooked: async (withinMs, stop) => {
+      const deadline = Date.now() + withinMs;
+      for (;;) {
+        const totals = await readTotals();
+        const isOver = stop.aborted || Date.now() >= deadline;
+        if (isOver || totals.every(isBooked)) return totals;
+        await sleep(POLL_MS);
+      }
+    },
+  };
+}
+
+export const isBooked = ({ recorded, booked }: TenantTotal): boolean => recorded === booked;
