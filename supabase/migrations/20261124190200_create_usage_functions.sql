@@ -310,7 +310,8 @@ declare
   v_conflicting int := 0;
   v_tokens numeric;
 begin
-  if p_to_n <= p_prev_n or v_seen > 20000 or v_bad > 20000
+  if p_to_n <= p_prev_n
+     or greatest(v_seen, v_bad, jsonb_array_length(p_markers), jsonb_array_length(p_replay)) > 20000
      or array[cardinality(p_tenant), cardinality(p_period), cardinality(p_day), cardinality(p_tokens),
           cardinality(p_dim), coalesce(cardinality(p_bill), v_seen), coalesce(cardinality(p_agent), v_seen),
           coalesce(cardinality(p_conversation), v_seen)] <> array_fill(v_seen, array[8]) then
@@ -350,7 +351,7 @@ begin
   elsewhere as ( -- one row per event, also when it was sent twice
     select distinct on (day, uid) date '1970-01-01' + day as day, uid, bill
       from unnest(p_uid, p_day, p_period, p_bill) with ordinality as e (uid, day, period, bill, i)
-     where bill <> period
+     where p_bill is not null and bill <> period
      order by day, uid, i),
   sums as (
     select tenant, period, bill, token_type, model, sum(tokens) as tokens, count(*) as events
@@ -358,11 +359,10 @@ begin
      group by tenant, period, bill, token_type, model),
   booked as (
     select tenant, period as usage_period, token_type, model, tokens, events,
-           worker.usage_next_open_period(coalesce(bill, period), v_closed) as period,
-           case when coalesce(bill, period) = any (v_closed) then 'late'
-                when bill is not null then 'future'
-                else 'usage' end as reason
-      from sums),
+           case when wanted = any (v_closed) then worker.usage_next_open_period(wanted, v_closed) else wanted end
+             as period,
+           case when wanted = any (v_closed) then 'late' when bill is not null then 'future' else 'usage' end as reason
+      from (select *, coalesce(bill, period) as wanted from sums) s),
   ledger as (
     insert into worker.usage_ledger (batch_id, tenant, period, usage_period, token_type, model, tokens, events, reason)
     select v_batch, tenant, period, usage_period, token_type, model, tokens, events, reason from booked),
