@@ -51,16 +51,23 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   };
 }
 
-const spawnWorker = (options: WorkerOptions, port: number): Promise<RunningChild> =>
-  startNodeChild(
+/** What it prints before it is ready is part of the error when it fails, and else of no interest. */
+async function spawnWorker(options: WorkerOptions, port: number): Promise<RunningChild> {
+  let isReady = false;
+  const args = ["--dir", ROOT, "--entry", "src/main.ts", "--port", String(port)];
+  const child = await startNodeChild(
     "The Functions host",
     HOST_ENTRY,
-    [
-      ...["--dir", ROOT, "--entry", "src/main.ts", "--port", String(port)],
-      ...["--state", options.stateFile],
-    ],
-    { env: options.env, onOutput: options.onOutput, abort: options.abort },
+    [...args, "--state", options.stateFile],
+    {
+      env: options.env,
+      abort: options.abort,
+      onOutput: (text) => (isReady ? options.onOutput(text) : undefined),
+    },
   );
+  isReady = true;
+  return child;
+}
 
 /** Holds the process; one start or stop at a time. */
 class Supervisor {

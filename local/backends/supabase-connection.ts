@@ -139,7 +139,7 @@ function schemaOf(raw: unknown): unknown {
 }
 
 const SQLSTATE = /^[0-9A-Z]{5}$/;
-const RIGHT_IN_LITE = /^(PT...|PGRST|42...|22...|21...|23502|25006|55...|53...)$/;
+const RIGHT_IN_LITE = /^(PT...|PGRST|42...|22...|21...|23502|25006)$/;
 
 /** PostgREST's table, https://docs.postgrest.org/en/stable/references/errors.html */
 const statusOf = (sqlstate: string): number =>

@@ -4,19 +4,24 @@ import { lockFolder } from "./folder-lock.ts";
 import { startSupabase } from "./supabase.ts";
 import type { SupabaseDatabase } from "./supabase-connection.ts";
 
-/** `--pglite DIR` or `--postgres URL`, `--port N`. A process of its own, because PGlite blocks its event loop. */
+/** `--pglite DIR`, `--postgres URL` or neither (in memory); `--port N --migrations DIR`. A process of its own, because PGlite blocks its event loop. */
 const { values } = parseArgs({
   options: {
     pglite: { type: "string" },
     postgres: { type: "string" },
     port: { type: "string", default: "0" },
+    migrations: { type: "string" },
   },
 });
 
 let close = (): Promise<unknown> => Promise.resolve();
 endWithParent(() => close());
 try {
-  const supabase = await startSupabase({ database: await database(), port: Number(values.port) });
+  const supabase = await startSupabase({
+    database: await database(),
+    port: Number(values.port),
+    ...(values.migrations === undefined ? {} : { migrations: values.migrations }),
+  });
   close = supabase.close;
   announceReady(supabase.url);
 } catch (error) {

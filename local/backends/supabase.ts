@@ -21,8 +21,10 @@ export interface SupabaseOptions {
   readonly database: SupabaseDatabase;
   /** 0 or nothing: any free port. */
   readonly port?: number;
-  /** Apply `supabase/migrations/` first; on by default. */
+  /** Apply the migrations first; on by default. */
   readonly migrate?: boolean;
+  /** Folder of the migrations; default `supabase/migrations/` of this repository. */
+  readonly migrations?: string;
 }
 
 export interface RunningSupabase {
@@ -38,7 +40,7 @@ export interface RunningSupabase {
 export async function startSupabase(options: SupabaseOptions): Promise<RunningSupabase> {
   const port = options.port ?? 0;
   await refuseTakenPort(port, "the Supabase API", "--supabase-port");
-  const api = await openSupabaseApi(options.database, options.migrate ?? true);
+  const api = await openSupabaseApi(options);
   const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, api.listener);
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   server.listen(port, HOST);
@@ -62,12 +64,11 @@ export interface SupabaseApi {
 
 /** The API without a server of its own. Warm: its first answer reads the whole catalogue. */
 export async function openSupabaseApi(
-  database: SupabaseDatabase,
-  migrate: boolean,
+  options: Omit<SupabaseOptions, "port">,
 ): Promise<SupabaseApi> {
-  const opened = await openConnection(database);
+  const opened = await openConnection(options.database);
   try {
-    if (migrate) await migrateDatabase(opened, database);
+    if (options.migrate ?? true) await migrate(opened, options);
     const app = createApp(opened);
     await warmUp(app);
     const listener = getRequestListener(
@@ -82,21 +83,11 @@ export async function openSupabaseApi(
   }
 }
 
-/** Without the API, for a template that is cloned afterwards. */
-export async function migrateSupabase(database: SupabaseDatabase): Promise<void> {
-  const opened = await openConnection(database);
-  try {
-    await migrateDatabase(opened, database);
-  } finally {
-    await opened.connection.close();
-  }
-}
-
-async function migrateDatabase(
+async function migrate(
   opened: SupabaseConnection,
-  database: SupabaseDatabase,
+  { database, migrations }: Pick<SupabaseOptions, "database" | "migrations">,
 ): Promise<void> {
-  const all = readMigrations();
+  const all = readMigrations(migrations);
   const usable = database.kind === "pglite" ? all : withoutVector(all);
   await opened.withSession((session) => applyMigrations(session, usable));
 }

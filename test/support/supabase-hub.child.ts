@@ -44,7 +44,7 @@ function openApi(name: string): Promise<SupabaseApi> {
   if (known !== undefined) return known;
   const url = new URL(name, values.postgres).href;
   const opening = import("../../local/backends/supabase.ts").then(({ openSupabaseApi }) =>
-    openSupabaseApi({ kind: "postgres", url }, false),
+    openSupabaseApi({ database: { kind: "postgres", url }, migrate: false }),
   );
   apis.set(name, opening);
   opening.catch(() => apis.delete(name));
