@@ -8,6 +8,7 @@ import { databaseProbe } from "./lib/ops/probes.supabase.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
+import { quarantineLedger } from "./lib/usage/quarantine.supabase.ts";
 import { shardQueue } from "./lib/usage/shard-queue.storage.ts";
 import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.supabase.ts";
 import { usageCounters, usageLog } from "./lib/usage/usage-log.redis.ts";
@@ -36,6 +37,7 @@ export function createServices(config: Config, clock = systemClock) {
     runLedger: runLedger(rpc),
     shardReports: shardReports(rpc),
     usageReads: usageReads(rpc),
+    quarantineLedger: quarantineLedger(rpc),
     shardQueue: shardQueue(sender),
     usageProducer: createUsageProducer({ redis, clock, isEnabled: config.usage.isTrackingEnabled }),
     health: cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule })),

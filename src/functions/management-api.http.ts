@@ -1,11 +1,13 @@
 import { app } from "@azure/functions";
 import { apiDocsRoutes } from "../lib/runtime/api-docs.http.ts";
 import { createWebApp, HTTP_METHODS, mountWebApp } from "../lib/runtime/web-app.http.ts";
+import { quarantineRoutes } from "../lib/usage/quarantine.http.ts";
 import { usageRoutes } from "../lib/usage/usage.http.ts";
 import { services } from "../services.ts";
 
 const web = createWebApp({ settings: () => services().config.http });
 web.route("/", usageRoutes(services));
+web.route("/", quarantineRoutes(services));
 web.route("/", apiDocsRoutes(web));
 
 // The name sorts last on purpose: the host tries routes in the order of the function names, and this one takes all.

@@ -133,7 +133,8 @@ export function decodeEntries(rows: readonly LogRow[], from: LogPosition): Decod
       end = positionAt(row.n, parsed);
       continue;
     }
-    const isInChain = parsed !== undefined && continues(end, parsed);
+    const isOurs = fault === "occurred_too_old"; // well-formed in every part
+    const isInChain = parsed !== undefined && (isOurs || continues(end, parsed));
     bad.push({
       n: row.n,
       raw: rawOf(row.fields),
@@ -151,6 +152,33 @@ export function anchorOf(row: LogRow): { readonly anchor: string; readonly cum: 
   const parsed = parseRecord((row.fields[1] ?? "").split("|"));
   if (parsed === undefined || !UUID.test(parsed.uid)) return null;
   return { anchor: `${parsed.uid}@${parsed.recordedUs}`, cum: parsed.cum };
+}
+
+export type Revised =
+  | { readonly kind: "use"; readonly use: UseEntry }
+  | { readonly kind: "fault"; readonly error: EntryFault };
+
+/**
+ * Judges the raw value of an entry that was set aside once more, by today's rules. Its age does not count: a person
+ * asked for it.
+ */
+export function reviseEntry(raw: string): Revised {
+  const fields = parseFields(raw);
+  const parsed = parseRecord((fields[0] === FIELD ? (fields[1] ?? "") : "").split("|"));
+  if (parsed === undefined) return { kind: "fault", error: "format" };
+  const error = faultOf(parsed);
+  if (error !== undefined && error !== "occurred_too_old") return { kind: "fault", error };
+  return { kind: "use", use: toUse(parsed) };
+}
+
+/** What `rawOf` wrote; an entry that was kept in part only cannot be read again. */
+function parseFields(raw: string): readonly string[] {
+  try {
+    const fields: unknown = JSON.parse(raw);
+    return Array.isArray(fields) ? fields.map(String) : [];
+  } catch {
+    return [];
+  }
 }
 
 function parseMarker(

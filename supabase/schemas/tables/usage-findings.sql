@@ -14,6 +14,8 @@ create table if not exists worker.usage_quarantine (
   detected_at timestamptz not null default now(),
   resolved_at timestamptz,
   resolution text,
+  resolved_by text,                        -- who decided, and why
+  resolved_reason text,
   constraint usage_quarantine_pkey primary key (id),
   constraint usage_quarantine_resolution_check check ((resolved_at is null) = (resolution is null))
 );

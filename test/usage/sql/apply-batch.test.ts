@@ -47,8 +47,22 @@ describe("a batch", () => {
       select tokens, token_type, model, agent_id, conversation_id, day::text
         from worker.usage_events where tenant = ${shard.tenant} order by tokens desc`;
     expect(events).toEqual([
-      { tokens: "7", token_type: "llm", model: "gpt-4o", agent_id: "a1", conversation_id: "c1", day: "2026-11-24" },
-      { tokens: "-2", token_type: "embedding", model: "", agent_id: null, conversation_id: null, day: "2026-11-24" },
+      {
+        tokens: "7",
+        token_type: "llm",
+        model: "gpt-4o",
+        agent_id: "a1",
+        conversation_id: "c1",
+        day: "2026-11-24",
+      },
+      {
+        tokens: "-2",
+        token_type: "embedding",
+        model: "",
+        agent_id: null,
+        conversation_id: null,
+        day: "2026-11-24",
+      },
     ]);
   });
 
@@ -94,7 +108,10 @@ describe("a batch", () => {
     ["has a column that is shorter", { p_tenant: [] }],
     ["has an optional column that is shorter", { p_agent: [] }],
     ["lacks a column", { p_day: null }],
-    ["has more than 20000 malformed entries", { p_bad: Array.from({ length: 20_001 }, () => ({})) }],
+    [
+      "has more than 20000 malformed entries",
+      { p_bad: Array.from({ length: 20_001 }, () => ({})) },
+    ],
   ])("that %s is refused", async (_, overrides) => {
     const shard = await world.openShard();
     shard.record();
@@ -105,15 +122,22 @@ describe("a batch", () => {
   });
 
   test.each([
-    ["a month that does not exist", { p_period: [202_613], p_bill: null }, "usage_ledger_period_check"],
+    [
+      "a month that does not exist",
+      { p_period: [202_613], p_bill: null },
+      "usage_ledger_period_check",
+    ],
     ["an unknown token type", { p_dims: [["image", "x"]] }, "usage_ledger_token_type_check"],
     ["an empty tenant", { p_tenant: [""] }, "usage_ledger_tenant_check"],
-  ])("with %s is refused as a whole, and the error names the constraint", async (_, part, constraint) => {
-    const shard = await world.openShard();
-    shard.record();
-    await expect(shard.apply(part)).rejects.toMatchObject({ constraint_name: constraint });
-    expect(await shard.state()).toMatchObject({ n: "0" });
-  });
+  ])(
+    "with %s is refused as a whole, and the error names the constraint",
+    async (_, part, constraint) => {
+      const shard = await world.openShard();
+      shard.record();
+      await expect(shard.apply(part)).rejects.toMatchObject({ constraint_name: constraint });
+      expect(await shard.state()).toMatchObject({ n: "0" });
+    },
+  );
 
   test("without a single record moves the cursor", async () => {
     const shard = await world.openShard();
@@ -151,7 +175,7 @@ describe("amounts", () => {
 
 describe("a tenant", () => {
   test.each([
-    "O'Brien \"x\" \\ {a,b}",
+    'O\'Brien "x" \\ {a,b}',
     "a|b|c",
     "ñandú 🦤 漢字",
     "NULL",
@@ -163,7 +187,11 @@ describe("a tenant", () => {
     shard.record({ tenant, agent: name, conversation: name, model: name });
     await shard.apply();
     const total = await readTotal(tenant);
-    expect(total).toMatchObject({ tenant, tokens: "10", breakdown: [{ type: "llm", model: name }] });
+    expect(total).toMatchObject({
+      tenant,
+      tokens: "10",
+      breakdown: [{ type: "llm", model: name }],
+    });
   });
 
   test("that nobody knows has zeros", async () => {
@@ -262,12 +290,24 @@ describe("a malformed entry", () => {
     const shard = await world.openShard();
     shard.record();
     shard.bad({ raw: '["d","nonsense \\u0000"]', error: "format" });
-    shard.bad({ raw: '["d","12|x"]', error: "tenant", tokens: "5", tenant: shard.tenant, period: PERIOD });
+    shard.bad({
+      raw: '["d","12|x"]',
+      error: "tenant",
+      tokens: "5",
+      tenant: shard.tenant,
+      period: PERIOD,
+    });
     shard.record();
     expect(await shard.apply()).toMatchObject({ applied: 2, bad: 2, tokens: "20" });
     expect(await shard.gaps()).toEqual([]);
     expect(await quarantineOf(shard.shard)).toEqual([
-      { error: "format", tenant: null, period: null, tokens: null, raw: '["d","nonsense \\u0000"]' },
+      {
+        error: "format",
+        tenant: null,
+        period: null,
+        tokens: null,
+        raw: '["d","nonsense \\u0000"]',
+      },
       { error: "tenant", tenant: shard.tenant, period: PERIOD, tokens: "5", raw: '["d","12|x"]' },
     ]);
     expect(await readTotal(shard.tenant)).toMatchObject({ quarantined: 1 });

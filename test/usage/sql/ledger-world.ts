@@ -83,7 +83,11 @@ export interface Marker {
 }
 
 type Content =
-  | { readonly kind: "use"; readonly use: Required<Omit<Use, "bill">> & { bill: number }; readonly uid: string }
+  | {
+      readonly kind: "use";
+      readonly use: Required<Omit<Use, "bill">> & { bill: number };
+      readonly uid: string;
+    }
   | { readonly kind: "bad"; readonly bad: Readonly<Record<string, unknown>> }
   | { readonly kind: "marker"; readonly marker: Marker };
 
@@ -163,7 +167,13 @@ async function openShard(world: LedgerWorld, shard: number): Promise<LedgerShard
     inc: () => inc,
     entries,
     record: (parts = {}) => {
-      const use = { ...DEFAULT_USE, tenant, request: randomUUID(), bill: parts.period ?? PERIOD, ...parts };
+      const use = {
+        ...DEFAULT_USE,
+        tenant,
+        request: randomUUID(),
+        bill: parts.period ?? PERIOD,
+        ...parts,
+      };
       const content = { kind: "use", use, uid: uidOf(use.tenant, use.request) } as const;
       return append(content, use.tokens, 1);
     },
@@ -173,7 +183,11 @@ async function openShard(world: LedgerWorld, shard: number): Promise<LedgerShard
     },
     marker: (marker) => void append({ kind: "marker", marker }, 0n, 0),
     lose: (...gone) => {
-      for (const n of gone) entries.splice(entries.findIndex((entry) => entry.n === n), 1);
+      for (const n of gone)
+        entries.splice(
+          entries.findIndex((entry) => entry.n === n),
+          1,
+        );
     },
     batch,
     state,

@@ -1,0 +1,119 @@
+-- Lets people decide about entries that were set aside: list, book, discard, with who and why.
+-- Locks: a short exclusive lock on usage_quarantine for two nullable columns, no rewrite. Functions are new.
+-- Stops halfway: run it again, every statement is repeatable. Old code still runs: it ignores the columns.
+
+alter table worker.usage_quarantine add column if not exists resolved_by text;
+alter table worker.usage_quarantine add column if not exists resolved_reason text;
+
+-- Entries set aside, newest first.
+--   p_tenant, p_error  only those; null = all
+--   p_open             true = unresolved, false = resolved, null = both
+--   p_before           id of the last row of the page before; null = from the newest
+--   returns  {rows: [{id, shard, n, tenant, period, tokens, error, raw, detectedAt, resolvedAt, resolution, resolvedBy,
+--            reason}], next}; amounts and ids as text, next = p_before of the following page or null
+create or replace function worker.usage_read_quarantine(p_tenant text default null, p_error text default null,
+  p_open boolean default true, p_before bigint default null, p_limit int default 50) returns jsonb
+language sql stable security invoker set search_path = '' set timezone = 'UTC' as $$
+  with page as (
+    select * from worker.usage_quarantine
+     where (p_tenant is null or tenant = p_tenant) and (p_error is null or error = p_error)
+       and (p_open is null or (resolved_at is null) = p_open) and (p_before is null or id < p_before)
+     order by id desc
+     limit least(greatest(p_limit, 1), 200))
+  select jsonb_build_object(
+      'rows', coalesce(jsonb_agg(jsonb_build_object('id', id::text, 'shard', shard, 'n', n::text, 'tenant', tenant,
+        'period', period, 'tokens', tokens::text, 'error', error, 'raw', raw, 'detectedAt', detected_at,
+        'resolvedAt', resolved_at, 'resolution', resolution, 'resolvedBy', resolved_by, 'reason', resolved_reason)
+        order by id desc), '[]'),
+      'next', case when count(*) = least(greatest(p_limit, 1), 200) then min(id)::text end)
+    from page
+$$;
+revoke all on function worker.usage_read_quarantine from public, anon, authenticated;
+grant execute on function worker.usage_read_quarantine to service_role;
+
+-- Decides that an entry set aside is never booked. Says who decided and why; a second decision changes nothing.
+--   returns  {status: discarded} | {status: resolved, resolution} | {status: unknown}
+create or replace function worker.usage_discard_quarantined(p_id bigint, p_who text, p_reason text) returns jsonb
+language plpgsql volatile security invoker set search_path = '' as $$
+declare
+  v_resolution text;
+begin
+  update worker.usage_quarantine
+     set resolved_at = now(), resolution = 'discarded', resolved_by = p_who, resolved_reason = p_reason
+   where id = p_id and resolved_at is null;
+  if found then
+    return jsonb_build_object('status', 'discarded');
+  end if;
+  select resolution into v_resolution from worker.usage_quarantine where id = p_id;
+  if not found then
+    return jsonb_build_object('status', 'unknown');
+  end if;
+  return jsonb_build_object('status', 'resolved', 'resolution', v_resolution);
+end $$;
+revoke all on function worker.usage_discard_quarantined from public, anon, authenticated;
+grant execute on function worker.usage_discard_quarantined to service_role;
+
+-- Books an entry that was set aside, as a batch of its own: event, ledger, total and the decision in one transaction.
+-- Repeating the call changes nothing; an event that is booked already makes it a duplicate, which resolves it too.
+--   p_day        counts from 1970-01-01
+--   p_bill       month it asks to be billed in; null = the month it happened in
+--   returns  {status: booked | duplicate, period} | {status: resolved, resolution} | {status: unknown}
+create or replace function worker.usage_book_quarantined(p_id bigint, p_uid uuid, p_tenant text, p_period int,
+  p_bill int, p_day int, p_tokens bigint, p_type text, p_model text, p_agent text, p_conversation text, p_who text,
+  p_reason text) returns jsonb
+language plpgsql volatile security invoker set search_path = '' as $$
+declare
+  q worker.usage_quarantine;
+  v_fork int;
+  v_closed int[];
+  v_batch bigint;
+  v_bill int := coalesce(p_bill, p_period);
+  v_booked_in int;
+  v_is_new boolean;
+begin
+  select * into q from worker.usage_quarantine where id = p_id;
+  if not found then
+    return jsonb_build_object('status', 'unknown');
+  end if;
+  -- The shard first, as everywhere: whoever books or closes a month holds it.
+  insert into worker.usage_shards (shard) values (q.shard) on conflict on constraint usage_shards_pkey do nothing;
+  select forks into v_fork from worker.usage_shards where shard = q.shard for update;
+  select * into q from worker.usage_quarantine where id = p_id for update;
+  if q.resolved_at is not null then
+    return jsonb_build_object('status', 'resolved', 'resolution', q.resolution);
+  end if;
+  select coalesce(array_agg(period), '{}') into v_closed from worker.usage_periods where state = 'closed';
+  v_booked_in := worker.usage_next_open_period(v_bill, v_closed);
+
+  -- A negative position: the batches of the log stay contiguous, and each decision has a batch of its own.
+  insert into worker.usage_batches (shard, fork, inc, from_n, to_n, seen, applied, dup, conflicting, bad, tokens, worker)
+  values (q.shard, v_fork, 'quarantine', -p_id, -p_id, 1, 0, 0, 0, 0, 0, p_who)
+  returning batch_id into v_batch;
+  insert into worker.usage_events (day, period, tokens, batch_id, uid, tenant, token_type, model, agent_id, conversation_id)
+  values (date '1970-01-01' + p_day, p_period, p_tokens, v_batch, p_uid, p_tenant, p_type, p_model,
+          nullif(p_agent, ''), nullif(p_conversation, ''))
+  on conflict on constraint usage_events_pkey do nothing;
+  v_is_new := found;
+  if v_is_new then
+    insert into worker.usage_ledger (batch_id, tenant, period, usage_period, token_type, model, tokens, events, reason, note)
+    values (v_batch, p_tenant, v_booked_in, p_period, p_type, p_model, p_tokens, 1,
+            case when v_booked_in <> v_bill then 'late' when v_bill <> p_period then 'future' else 'usage' end,
+            jsonb_build_object('quarantine', p_id::text, 'who', p_who, 'why', p_reason));
+    insert into worker.usage_totals as t (tenant, period, tokens, events, late, future, shard)
+    values (p_tenant, v_booked_in, p_tokens, 1, case when v_booked_in <> v_bill then p_tokens else 0 end,
+            case when v_booked_in = v_bill and v_bill <> p_period then p_tokens else 0 end, q.shard)
+    on conflict on constraint usage_totals_pkey do update
+      set tokens = t.tokens + excluded.tokens, events = t.events + 1, late = t.late + excluded.late,
+          future = t.future + excluded.future, updated_at = now();
+  end if;
+  update worker.usage_batches
+     set applied = v_is_new::int, dup = (not v_is_new)::int, tokens = case when v_is_new then p_tokens else 0 end
+   where batch_id = v_batch;
+  update worker.usage_quarantine
+     set resolved_at = now(), resolution = case when v_is_new then 'booked' else 'duplicate' end, resolved_by = p_who,
+         resolved_reason = p_reason
+   where id = p_id;
+  return jsonb_build_object('status', case when v_is_new then 'booked' else 'duplicate' end, 'period', v_booked_in);
+end $$;
+revoke all on function worker.usage_book_quarantined from public, anon, authenticated;
+grant execute on function worker.usage_book_quarantined to service_role;
