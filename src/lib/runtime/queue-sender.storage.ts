@@ -46,10 +46,10 @@ export function createQueueSender(options: QueueSenderOptions): QueueSender {
   const calls = limitCalls({ timeoutMs, inFlightMax: CALLS_IN_FLIGHT_MAX, unavailable });
   let service: Promise<QueueServiceClient> | undefined;
 
-  const send: QueueSender["send"] = (queue, message, { delaySeconds = 0 }, signal) => {
+  const send: QueueSender["send"] = async (queue, message, { delaySeconds = 0 }, signal) => {
     const text = encode(queue, message);
     invariant(delaySeconds >= 0 && delaySeconds <= DELAY_SECONDS_MAX, "a delay is at most 7 days");
-    return calls.run(signal, async (abortSignal) => {
+    await calls.run(signal, async (abortSignal) => {
       service ??= createService(connectionString, timeoutMs);
       const client = (await service).getQueueClient(queue);
       const visibilityTimeout = Math.ceil(delaySeconds);
