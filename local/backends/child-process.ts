@@ -221,6 +221,7 @@ function runningChild(
 
 async function endChild(child: ChildProcess, state: ChildState, pid: number): Promise<void> {
   child.stdin?.end();
+  sendSignal(pid, "SIGCONT"); // a stopped process would not notice
   const insist = setTimeout(() => sendSignal(pid, "SIGKILL"), STOP_WITHIN_MS);
   await state.ended;
   clearTimeout(insist);

@@ -14,12 +14,16 @@ const POLL_MS = 100;
  * Makes a data folder ours alone until we end: two databases in one folder destroy it. The lock is a local socket, so it
  * vanishes with its process, however that ends; a file with a process id would outlive it and could name a stranger.
  *
- * @throws StartError when another process keeps the folder for longer than 6 s
+ * @throws StartError when another process keeps the folder for longer than `waitMs`
  */
-export async function lockFolder(dir: string, owner: string): Promise<{ release(): void }> {
+export async function lockFolder(
+  dir: string,
+  owner: string,
+  waitMs = WAIT_MS,
+): Promise<{ release(): void }> {
   mkdirSync(dir, { recursive: true });
   const address = lockAddress(realpathSync(dir), owner);
-  const deadline = Date.now() + WAIT_MS;
+  const deadline = Date.now() + waitMs;
   for (;;) {
     const server = await tryLock(address);
     if (server !== undefined) return held(server, address);
