@@ -4,7 +4,7 @@ import { AppError, type FieldFault } from "./lib/kernel/errors.ts";
 import { NcrontabError, parseNcrontab } from "./lib/kernel/ncrontab.ts";
 
 /** What the platform leaves in a setting when a Key Vault reference could not be resolved. */
-const UNRESOLVED_REFERENCE = "@Microsoft.KeyVault(";
+const UNRESOLVED_REFERENCE = /^@Microsoft\.KeyVault\(/i;
 
 const integer = (min: number, max: number, fallback: number) =>
   z
@@ -39,12 +39,25 @@ function refuseBadSchedule(text: string, context: z.RefinementCtx): void {
 
 const webUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
 
-/** One Redis, or the nodes of a cluster separated by commas. */
+/** One Redis, or nodes of a cluster separated by commas. A password may contain one: a new URL starts with its scheme. */
 const redisUrls = z
   .string()
   .refine(
-    (text) => text.split(",").every((url) => /^rediss?:\/\/\S+$/.test(url.trim())),
-    "must be redis:// or rediss:// URLs, several separated by commas",
+    (text) => text.split(/,\s*(?=rediss?:\/\/)/).every((url) => isRedisUrl(url.trim())),
+    "must be redis:// or rediss:// URLs with a host and at most a database number, several separated by commas",
+  );
+
+function isRedisUrl(text: string): boolean {
+  if (!/^rediss?:\/\/\S+$/.test(text) || !URL.canParse(text)) return false;
+  const { hostname, pathname } = new URL(text);
+  return hostname !== "" && /^(\/\d{0,3})?$/.test(pathname);
+}
+
+const connectionString = z
+  .string()
+  .regex(
+    /(^|;)\s*(UseDevelopmentStorage=true|AccountName=|QueueEndpoint=)/i,
+    "must be the connection string of a storage account",
   );
 
 const apiKeys = z.string().transform((text, context): readonly ApiKey[] => {
@@ -54,13 +67,15 @@ const apiKeys = z.string().transform((text, context): readonly ApiKey[] => {
   return z.NEVER;
 });
 
+/** Written as browsers send them: in lower case, without the port that the scheme implies. */
 const origins = z
   .string()
-  .transform((text) => text.split(",").map((origin) => origin.trim()))
+  .transform((text) => text.split(/[\s,]+/).filter((origin) => origin !== ""))
   .refine(
-    (list) => list.every((origin) => /^https?:\/\/[^/\s*]+$/.test(origin)),
-    "must be origins such as https://app.example.com, separated by commas; no wildcard",
-  );
+    (list) => list.every((text) => /^https?:\/\/[^/\s*@?#]+\/?$/i.test(text) && URL.canParse(text)),
+    "must be origins such as https://app.example.com, separated by commas; no path, no wildcard",
+  )
+  .transform((list) => list.map((text) => new URL(text).origin));
 
 /**
  * Every setting of the service: the name is public interface, an empty value counts as absent. Each has a row in
@@ -73,9 +88,10 @@ export const SETTINGS = z.object({
     .default("worker-service"),
   ENVIRONMENT: z
     .string()
+    .toLowerCase()
     .regex(/^[a-z0-9-]{1,30}$/, "must be lower-case letters, digits and hyphens")
     .default("production"),
-  AzureWebJobsStorage: z.string(),
+  AzureWebJobsStorage: connectionString,
   SUPABASE_URL: webUrl,
   SUPABASE_KEY: z.string().min(20, "must be the service role key"),
   REDIS_URL: redisUrls.optional(),
@@ -132,7 +148,8 @@ export function loadConfig(env: Environment = process.env): Config {
   const parsed = SETTINGS.safeParse(present);
   const faults = [
     ...unresolvedReferences(present),
-    ...(parsed.success ? redisFaults(parsed.data) : schemaFaults(parsed.error, present)),
+    ...(parsed.success ? [] : schemaFaults(parsed.error, present)),
+    ...redisFaults(present),
   ];
   if (!parsed.success || faults.length > 0) throw configInvalid(faults);
   return toConfig(parsed.data);
@@ -185,28 +202,24 @@ function presentSettings(env: Environment): Record<string, string> {
 
 function unresolvedReferences(present: Readonly<Record<string, string>>): FieldFault[] {
   return Object.entries(present)
-    .filter(([, value]) => value.startsWith(UNRESOLVED_REFERENCE))
+    .filter(([, value]) => UNRESOLVED_REFERENCE.test(value))
     .map(([field]) => ({ field, reason: "the Key Vault reference was not resolved" }));
 }
 
 function schemaFaults(error: z.ZodError, present: Readonly<Record<string, string>>): FieldFault[] {
   return error.issues
     .map((issue) => ({ field: String(issue.path[0]), reason: issue.message }))
-    .filter(({ field }) => !present[field]?.startsWith(UNRESOLVED_REFERENCE))
+    .filter(({ field }) => !UNRESOLVED_REFERENCE.test(present[field] ?? ""))
     .map(({ field, reason }) => ({ field, reason: field in present ? reason : "is missing" }));
 }
 
-function redisFaults(settings: Settings): FieldFault[] {
-  if (settings.REDIS_URL !== undefined) return [];
-  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = settings;
-  if (url === undefined && token === undefined) {
-    return [
-      { field: "UPSTASH_REDIS_REST_URL", reason: "is missing (or set REDIS_URL)" },
-      { field: "UPSTASH_REDIS_REST_TOKEN", reason: "is missing (or set REDIS_URL)" },
-    ];
-  }
-  const absent = url === undefined ? "UPSTASH_REDIS_REST_URL" : "UPSTASH_REDIS_REST_TOKEN";
-  return url !== undefined && token !== undefined ? [] : [{ field: absent, reason: "is missing" }];
+/** Either Redis will do: `REDIS_URL`, or both settings of Upstash. Judged by presence, so that it shows with the rest. */
+function redisFaults(present: Readonly<Record<string, string>>): FieldFault[] {
+  if ("REDIS_URL" in present) return [];
+  const absent = ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"].filter(
+    (name) => !(name in present),
+  );
+  return absent.map((field) => ({ field, reason: "is missing (or set REDIS_URL)" }));
 }
 
 function configInvalid(faults: readonly FieldFault[]): AppError {
