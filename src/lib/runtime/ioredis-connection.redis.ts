@@ -9,6 +9,7 @@ import type { RedisAddress } from "./redis-address.redis.ts";
 /** A client that was ready a moment ago. */
 export interface LiveClient {
   readonly client: RedisClient;
+  isAlive(): boolean;
   /** Passes the answer on. Silence for too long while one is due means a dead connection, which is then ended. */
   expectAnswer<T>(answer: Promise<T>): Promise<T>;
 }
@@ -51,7 +52,7 @@ export function openConnection(address: RedisAddress, timeoutMs: number): RedisC
   };
   return {
     ready: async () => {
-      if (live?.client.status === "ready") return live;
+      if (live?.isAlive()) return live;
       opening ??= open();
       return opening;
     },
@@ -81,11 +82,17 @@ async function connectOnce(
     await disconnect(client);
     throw reason === undefined ? error : clientError(reason);
   }
-  // A cluster watches each of its nodes instead: the silence of one must not cut off the others.
-  const expectAnswer = client.isCluster
-    ? <T>(answer: Promise<T>) => answer
-    : watchSilence(timeoutMs, () => client.disconnect());
-  return { client, expectAnswer };
+  let isSilent = false;
+  const onSilence = () => {
+    isSilent = true;
+    client.disconnect();
+  };
+  return {
+    client,
+    isAlive: () => client.status === "ready" && !isSilent,
+    // A cluster watches each of its nodes instead: the silence of one must not cut off the others.
+    expectAnswer: client.isCluster ? (answer) => answer : watchSilence(timeoutMs, onSilence),
+  };
 }
 
 function untilReady(client: RedisClient): Promise<void> {
