@@ -22,7 +22,7 @@ create or replace function worker.usage_trim_point(p_shard worker.usage_shards, 
 language sql stable security invoker set search_path = '' as $$
   select b.to_n
     from (select to_n from worker.usage_batches
-           where shard = p_shard.shard and fork = p_shard.forks
+           where shard = p_shard.shard and fork = p_shard.forks and to_n > 0 -- not what people booked
              and applied_at < now() - make_interval(hours => p_retain_hours)
            order by applied_at desc
            limit 1) b
@@ -459,10 +459,10 @@ grant execute on function worker.usage_read_total to service_role;
 -- Lock: only when a day is missing, applying waits until it is made, for milliseconds; safe to run concurrently.
 --   p_from, p_to  both included, at most 400 days
 --   returns       partitions made
---   raises        UL001 usage_argument_invalid (permanent), 55P03 when applying did not pause within 5 s (transient)
+--   raises        UL001 usage_argument_invalid (permanent), 55P03 when applying did not pause within 2 s (transient)
 create or replace function worker.usage_ensure_days(p_from date, p_to date) returns int
 language plpgsql volatile security definer
-set search_path = '' set lock_timeout = '5s' set statement_timeout = '60s' as $$
+set search_path = '' set lock_timeout = '2s' set statement_timeout = '60s' as $$
 declare
   v_missing date[];
   v_day date;

@@ -4,10 +4,10 @@
 -- Lock: only when a day is missing, applying waits until it is made, for milliseconds; safe to run concurrently.
 --   p_from, p_to  both included, at most 400 days
 --   returns       partitions made
---   raises        UL001 usage_argument_invalid (permanent), 55P03 when applying did not pause within 5 s (transient)
+--   raises        UL001 usage_argument_invalid (permanent), 55P03 when applying did not pause within 2 s (transient)
 create or replace function worker.usage_ensure_days(p_from date, p_to date) returns int
 language plpgsql volatile security definer
-set search_path = '' set lock_timeout = '5s' set statement_timeout = '60s' as $$
+set search_path = '' set lock_timeout = '2s' set statement_timeout = '60s' as $$
 declare
   v_missing date[];
   v_day date;

@@ -4,7 +4,7 @@ create or replace function worker.usage_trim_point(p_shard worker.usage_shards, 
 language sql stable security invoker set search_path = '' as $$
   select b.to_n
     from (select to_n from worker.usage_batches
-           where shard = p_shard.shard and fork = p_shard.forks
+           where shard = p_shard.shard and fork = p_shard.forks and to_n > 0 -- not what people booked
              and applied_at < now() - make_interval(hours => p_retain_hours)
            order by applied_at desc
            limit 1) b

@@ -139,7 +139,7 @@ describe("trimming", () => {
 
 test("observations beyond any number of shards are refused", async () => {
   const many = Array.from({ length: 4097 }, (_, shard) => ({ shard, inc: "a", n: 1, cum: "1" }));
-  await expect(
-    world.call("usage_observe_shards", { p_observations: many }),
-  ).rejects.toMatchObject({ code: "UL001" });
+  await expect(world.call("usage_observe_shards", { p_observations: many })).rejects.toMatchObject({
+    code: "UL001",
+  });
 });

@@ -8,7 +8,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-const RUNS = 60;
+const RUNS = 150;
 const ENTRIES_MAX = 16;
 
 /** Few requests, so that duplicates with the same and with another amount are common. */
@@ -76,7 +76,8 @@ test("any prefix, suffix, repetition or interleaving of batches ends in the same
           expected.set(key, (expected.get(key) ?? 0n) + item.tokens);
         }
         for (const one of moves) await play(shard, one);
-        while (Number((await shard.state())["n"]) < entries.length) await play(shard, { kind: "next", length: 4 });
+        while (Number((await shard.state())["n"]) < entries.length)
+          await play(shard, { kind: "next", length: 4 });
         expect(await stateOf(shard)).toEqual({
           totals: Object.fromEntries([...expected].sort().map(([key, sum]) => [key, String(sum)])),
           ledgerDiffers: "0",
