@@ -1,6 +1,6 @@
 import { type AddressInfo, createServer } from "node:net";
 import { inspect } from "node:util";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { availableRedis } from "../../local/backends/redis.ts";
 import { AppError } from "../../src/lib/kernel/errors.ts";
 import { type RedisCommand, type RedisDriver, redisScript } from "../../src/lib/kernel/redis.ts";
@@ -402,7 +402,8 @@ describe.each(Object.entries(drivers))("the %s driver when Redis is in trouble",
   afterAll(() => backend.close());
   beforeEach(async () => {
     redis = open(backend, CALL_MS);
-    await redis.command(["SET", "answer", "42"], signal());
+    // The first call also loads the client, which may take longer than the limit.
+    await vi.waitFor(() => redis.command(["SET", "answer", "42"], signal()), { timeout: 5000 });
   });
   afterEach(() => redis.close());
 

@@ -1,6 +1,6 @@
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { RedisDriver } from "../../src/lib/kernel/redis.ts";
 import { createIoredisDriver } from "../../src/lib/runtime/ioredis-driver.redis.ts";
 import { openRedis, type TestRedis } from "../support/stack.ts";
@@ -68,7 +68,8 @@ afterAll(() => backend.close());
 beforeEach(async () => {
   network = await openNetwork(backend.port);
   redis = createIoredisDriver({ url: network.url, timeoutMs: CALL_MS });
-  await redis.command(["SET", "k", "42"], signal());
+  // The first call also loads the client, which may take longer than the limit.
+  await vi.waitFor(() => redis.command(["SET", "k", "42"], signal()), { timeout: 5000 });
 });
 afterEach(async () => {
   await redis.close();
