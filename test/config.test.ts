@@ -268,6 +268,11 @@ describe("a configuration that is not valid", () => {
     expect(reason).toMatch(new RegExp(`^not a schedule: field ${position}: `));
   });
 
+  test("says the range of a number", () => {
+    const reason = reasonOf("USAGE_RETAIN_HOURS", with_({ USAGE_RETAIN_HOURS: "23" }));
+    expect(reason).toBe("must be between 24 and 720");
+  });
+
   test("says which entry of API_KEYS is wrong", () => {
     const text = `a:viewer:sha256:${HASH_A},b:viewer:md5:${HASH_B}`;
     expect(reasonOf("API_KEYS", with_({ API_KEYS: text }))).toMatch(/^entry 2 /);
