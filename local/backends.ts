@@ -29,11 +29,13 @@ or for another process. Everything else goes to stderr. Data is kept in .local/,
 
   --json                one JSON object instead of lines
   --database KIND       pglite (default, has pgvector) or postgres
+  --dir DIR             where the data is kept; default .local
 ${PORT_NAMES.map((name) => `  --${`${name}-port N`.padEnd(20)}default ${DEFAULT_PORTS[name].port}, or a free one when that is taken`).join("\n")}
 `,
   options: {
     json: { type: "boolean", default: false },
     database: { type: "string", default: "pglite" },
+    dir: { type: "string", default: DATA_DIR },
     "supabase-port": { type: "string" },
     "postgres-port": { type: "string" },
     "redis-port": { type: "string" },
@@ -44,7 +46,7 @@ ${PORT_NAMES.map((name) => `  --${`${name}-port N`.padEnd(20)}default ${DEFAULT_
   run: async (values, stop) => {
     const log = (line: string): void => console.error(line);
     const backends = await startBackends({
-      dir: DATA_DIR,
+      dir: values.dir,
       database: parseChoice(values.database, ["pglite", "postgres"], "--database"),
       ports: await choosePorts((name) => values[`${name}-port`], log),
       queues: STORAGE_QUEUES,

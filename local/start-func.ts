@@ -6,7 +6,7 @@ import { isOnPath } from "./backends/redis.ts";
 import { type Backends, startBackends } from "./backends/stack.ts";
 import { StartError } from "./backends/start-error.ts";
 import { buildPackage } from "./build-package.ts";
-import { parsePort, runCommand, stopped } from "./command.ts";
+import { parseChoice, parsePort, runCommand, stopped } from "./command.ts";
 import { DEVELOPMENT_KEY, workerEnvironment } from "./worker-environment.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -21,27 +21,32 @@ Without it, \`npm start\` runs the same app in the embedded host.`;
 
 await runCommand({
   help: `
-npm run start:func -- [--port N]
+npm run start:func -- [options]
 
 Builds the package and runs it in the real Functions host: \`func start\` of Azure Functions Core Tools 4, with the
 embedded backends. The settings are handed over in the environment; no file is written.
 
-  --port N   default ${DEFAULT_PORT}
+  --port N          default ${DEFAULT_PORT}
+  --database KIND   pglite (default, has pgvector) or postgres
+  --dir DIR         where the data is kept; default .local
 `,
-  options: { port: { type: "string" } },
-  run: async ({ port }, stop) => {
+  options: {
+    port: { type: "string" },
+    database: { type: "string", default: "pglite" },
+    dir: { type: "string", default: DATA_DIR },
+  },
+  run: async ({ port, database, dir }, stop) => {
     const chosen = parsePort(port, "--port") ?? DEFAULT_PORT;
     if (!isOnPath("func")) throw new StartError(FUNC_MISSING);
     const built = await buildPackage(ROOT);
     const log = (line: string): void => console.log(`  ${line}`);
-    const options = {
-      dir: DATA_DIR,
-      database: "pglite",
+    const backends = await startBackends({
+      dir,
+      database: parseChoice(database, ["pglite", "postgres"], "--database"),
       queues: STORAGE_QUEUES,
       log,
       abort: stop,
-    } as const;
-    const backends = await startBackends(options);
+    });
     try {
       await runFunc(built.dir, chosen, backends, stop);
     } finally {
