@@ -1,13 +1,18 @@
 import type { InvocationContext } from "@azure/functions";
-import { type Failure, toFailure } from "../kernel/errors.ts";
+import { type Failure, toFailure, transient } from "../kernel/errors.ts";
 import type { ActiveRun, LogFields, Run } from "../kernel/run.ts";
 import { createLogger } from "./logger.ts";
 
 /** Below the shortest `functionTimeout` we allow (10 min), so that we end before the host ends us. */
 const DEADLINE_MS = 540_000;
+/** To store the fate of a run that used up its own time; together they stay below the host's. */
+const SETTLE_DEADLINE_MS = 30_000;
 
 export interface TriggerOptions<T> {
-  /** Stores the fate of what failed; returning acknowledges it. The default hands the error to the host. */
+  /**
+   * Stores the fate of what failed; returning acknowledges it. Its run has a signal of its own, because the body may
+   * have failed by using up all the time. The default hands the error to the host.
+   */
   readonly settle?: (failure: Failure, run: Run) => Promise<T>;
   /** When `run.signal` aborts. */
   readonly deadlineMs?: number;
@@ -30,19 +35,31 @@ export async function runTrigger<T>(
   } catch (error) {
     const failure = toFailure(error);
     run.finish(failure);
-    return await (options.settle ?? rethrow)(failure, run);
+    const { settle } = options;
+    if (settle === undefined) throw failure.error;
+    return await settleWithin(failure, run, settle);
   } finally {
     run.end();
   }
 }
 
-const rethrow = (failure: Failure): Promise<never> => Promise.reject(failure.error);
+async function settleWithin<T>(
+  failure: Failure,
+  run: Run,
+  settle: (failure: Failure, run: Run) => Promise<T>,
+): Promise<T> {
+  const { signal, end } = startDeadline(SETTLE_DEADLINE_MS);
+  try {
+    return await settle(failure, { ...run, signal });
+  } finally {
+    end();
+  }
+}
 
 function startRun(context: InvocationContext, deadlineMs: number): ActiveRun & { end(): void } {
   const startedAt = performance.now();
   const notes: Record<string, unknown> = {};
-  const deadline = new AbortController();
-  const timer = setTimeout(() => deadline.abort(), deadlineMs);
+  const { signal, end } = startDeadline(deadlineMs);
   const common = { function: context.functionName, runId: context.invocationId };
   const log = createLogger((level, line) => context[level](line), common);
   let isFinished = false;
@@ -50,26 +67,35 @@ function startRun(context: InvocationContext, deadlineMs: number): ActiveRun & {
     name: context.functionName,
     id: context.invocationId,
     log,
-    signal: deadline.signal,
+    signal,
     note: (fields) => void Object.assign(notes, fields),
     finish: (failure) => {
       if (isFinished) return;
       isFinished = true;
       const fields = { ...notes, durationMs: Math.round(performance.now() - startedAt) };
       if (failure === undefined) log.info("run_done", fields);
-      else log[levelOf(failure)]("run_failed", { ...failureFields(failure), ...fields });
+      else log[levelOf(failure)]("run_failed", { ...fields, ...failureFields(failure) });
     },
-    end: () => clearTimeout(timer),
+    end,
   };
+}
+
+/** Aborts with the error that whoever waits then throws, until it is ended. */
+function startDeadline(ms: number): { signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(transient("deadline_exceeded", { ms }));
+  const timer = setTimeout(abort, ms);
+  return { signal: controller.signal, end: () => clearTimeout(timer) };
 }
 
 /** What a caller did wrong is not our failure: a 4xx never wakes anybody. */
 const levelOf = (failure: Failure): "warn" | "error" =>
   failure.kind === "permanent" && failure.isCallers ? "warn" : "error";
 
+/** The details keep a level of their own: peers call their codes `code` too. */
 function failureFields(failure: Failure): LogFields {
   const { kind, code, details, error } = failure;
   const cause = error.cause instanceof Error ? { cause: error.cause } : {};
   const stack = kind === "bug" || code === "unclassified" ? { stack: error.stack } : {};
-  return { kind, code, ...details, error, ...cause, ...stack };
+  return { kind, code, details, error, ...cause, ...stack };
 }
