@@ -1,0 +1,1 @@
+module.exports = globalThis[Symbol.for("worker-service.azure-functions-core")];
