@@ -193,6 +193,10 @@ describe("the connection to a database behind a gateway in trouble", () => {
 
   test.each([
     [408, ""],
+    [400, '{"code":"40001","message":"secret-row was changed"}'],
+    [400, '{"code":"40P01","message":"deadlock detected"}'],
+    [400, '{"code":"55P03","message":"could not obtain lock"}'],
+    [400, '{"code":"57014","message":"canceling statement due to statement timeout"}'],
     [429, '{"message":"slow down"}'],
     [500, '{"code":"XX000","message":"secret-internal"}'],
     [502, "<html>secret-page</html>"],

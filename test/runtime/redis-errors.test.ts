@@ -55,6 +55,7 @@ test.each([
 test.each([
   `ERR wrong number of arguments, command was: ["SET","secret-key","secret-value"]`,
   "ERR unknown command 'FOO', with args beginning with: 'secret-key' 'secret-value' ",
+  "ERR can't do that, with args beginning with: 'secret-key' ",
   "ERR unknown command `FOO`, with args beginning with: `secret-key`, ",
   "NOGROUP No such key 'secret-key' or consumer group 'secret-group' in XREADGROUP",
 ])("the message of %j carries no data", (message) => {
