@@ -29,6 +29,7 @@ async function smoke(_: unknown, stop: AbortSignal): Promise<void> {
     throw new StartError("There is no package in .package/. Run `npm run build` first.");
   }
   const dir = mkdtempSync(join(tmpdir(), "worker-service-smoke-"));
+  chmodSync(dir, 0o755); // Postgres runs as another user when we are root
   const backends = await startBackends({
     dir,
     database: "postgres",

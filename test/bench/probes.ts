@@ -1,6 +1,6 @@
 // /health at 200 requests a second on the embedded host, and what that costs the backends.
 //   npm run bench:probes     bar: p99 ≤ 50 ms; the backends see at most one probe a second
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,6 +16,7 @@ const SECONDS = 10;
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 const dir = mkdtempSync(join(tmpdir(), "worker-service-bench-"));
+chmodSync(dir, 0o755); // Postgres runs as another user when we are root
 const backends = await startBackends({
   dir,
   database: "postgres",
