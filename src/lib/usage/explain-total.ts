@@ -11,16 +11,18 @@ export interface TotalFacts {
 
 /**
  * Puts both sides next to each other. The counter is compared with what *happened* in the period; uses that were
- * billed in a later month because theirs was closed are part of both numbers.
+ * billed in a later month because theirs was closed are part of both numbers, those of a legacy lane of the ledger's
+ * alone.
  */
 export function explainTotal({ tenant, period, booked, counter, now }: TotalFacts) {
+  const counted = BigInt(booked.used) - BigInt(booked.legacy);
   const month = String(period % 100).padStart(2, "0");
   return {
     ...booked,
     tenant,
     period: `${Math.floor(period / 100)}-${month}`,
     recorded: counter,
-    pending: counter === null ? null : String(BigInt(counter) - BigInt(booked.used)),
+    pending: counter === null ? null : String(BigInt(counter) - counted),
     asOf: new Date(now).toISOString(),
   };
 }

@@ -7,6 +7,7 @@ const Amount = z.string().regex(/^-?\d+$/);
 export const BookedTotalSchema = z.object({
   tokens: Amount.describe("Billed in this period."),
   used: Amount.describe("Happened in this period, whenever it is billed."),
+  legacy: Amount.describe("Part of used that came through a legacy lane: no counter knows it."),
   events: Amount,
   late: Amount.describe("Part of tokens that happened in another period."),
   adjusted: Amount.describe("Part of tokens that comes from corrections."),

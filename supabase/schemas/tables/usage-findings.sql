@@ -14,10 +14,12 @@ create table if not exists worker.usage_quarantine (
   detected_at timestamptz not null default now(),
   resolved_at timestamptz,
   resolution text,
+  lane text not null default 'log',
   resolved_by text,                        -- who decided, and why
   resolved_reason text,
   constraint usage_quarantine_pkey primary key (id),
-  constraint usage_quarantine_resolution_check check ((resolved_at is null) = (resolution is null))
+  constraint usage_quarantine_resolution_check check ((resolved_at is null) = (resolution is null)),
+  constraint usage_quarantine_lane_check check (lane in ('log', 'legacy_pending'))
 );
 -- Not by lineage: after a fork the same entry is read again and must not be set aside twice.
 create unique index if not exists usage_quarantine_entry_idx on worker.usage_quarantine (shard, n, md5(raw));

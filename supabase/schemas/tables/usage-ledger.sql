@@ -20,12 +20,15 @@ create table if not exists worker.usage_batches (
   worker text,
   run_id uuid,
   applied_at timestamptz not null default clock_timestamp(),
+  lane text not null default 'log',        -- of a legacy lane: one row per shard and day of booking, from_n = that day
   constraint usage_batches_pkey primary key (batch_id),
   constraint usage_batches_position_key unique (shard, fork, from_n),
-  constraint usage_batches_range_check check (to_n >= from_n)
+  constraint usage_batches_range_check check (to_n >= from_n),
+  constraint usage_batches_lane_check check (lane in ('log', 'legacy_pending', 'legacy_direct', 'legacy_counter'))
 );
 create index if not exists usage_batches_applied_at_idx on worker.usage_batches (shard, fork, applied_at);
 create index if not exists usage_batches_run_id_idx on worker.usage_batches (run_id, shard) where run_id is not null;
+create index if not exists usage_batches_lane_idx on worker.usage_batches (lane, from_n) where lane <> 'log';
 alter table worker.usage_batches enable row level security;
 grant select, insert, update on worker.usage_batches to service_role;
 
@@ -65,13 +68,16 @@ create table if not exists worker.usage_ledger (
   reason text not null,                    -- late: happened in a closed month. future: claims to lie ahead
   note jsonb,
   booked_at timestamptz not null default now(),
+  lane text not null default 'log',        -- how the use came in; the counters of the log know lane log only
   constraint usage_ledger_pkey primary key (id),
   constraint usage_ledger_tenant_check check (tenant <> ''),
   constraint usage_ledger_period_check check (
     period between 200001 and 999912 and period % 100 between 1 and 12
     and usage_period between 200001 and 999912 and usage_period % 100 between 1 and 12),
   constraint usage_ledger_token_type_check check (token_type in ('llm', 'embedding')),
-  constraint usage_ledger_reason_check check (reason in ('usage', 'late', 'future') or reason like 'adjust:_%')
+  constraint usage_ledger_reason_check check (reason in ('usage', 'late', 'future') or reason like 'adjust:_%'),
+  constraint usage_ledger_lane_check
+    check (lane in ('log', 'legacy_pending', 'legacy_direct', 'legacy_counter', 'adjust'))
 );
 create index if not exists usage_ledger_period_tenant_idx on worker.usage_ledger (period, tenant);
 -- What happened in a month and is billed in another.
@@ -90,6 +96,7 @@ create table if not exists worker.usage_totals (
   future numeric not null default 0,       -- part of tokens that claims to have happened in a later month
   shard int not null,
   updated_at timestamptz not null default now(),
+  legacy numeric not null default 0,       -- part of tokens that came through a legacy lane
   constraint usage_totals_pkey primary key (tenant, period)
 ) with (fillfactor = 70);
 alter table worker.usage_totals enable row level security;
