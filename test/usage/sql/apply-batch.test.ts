@@ -200,6 +200,7 @@ describe("a tenant", () => {
       period: PERIOD,
       tokens: "0",
       used: "0",
+      legacy: "0",
       events: "0",
       late: "0",
       adjusted: "0",
