@@ -78,7 +78,7 @@ export async function runApp(parts: HostParts): Promise<HostControl> {
     await terminate(parts);
   };
   return {
-    runFunction: (name, input) => runByHand(findFunction(app.functions, name), input),
+    runFunction: async (name, input) => runByHand(findFunction(app.functions, name), input),
     stop: () => {
       stopped ??= stop();
       return stopped;
