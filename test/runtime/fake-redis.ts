@@ -1,5 +1,4 @@
-import type { AddressInfo } from "node:net";
-import { createServer, type Socket } from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import RedisParser from "redis-parser";
 
 /** What to do with a command: bytes to answer with, or what happens to the connection. */
@@ -13,8 +12,8 @@ export interface FakeRedis {
 }
 
 /**
- * A node of one, alone or as a cluster, that loses connections and answers at will: what a real server does only under
- * conditions that no test can make on demand.
+ * A Redis that loses connections and answers at will: what a real server does only under conditions that no test can
+ * make on demand. As a cluster it has a second node with the last slot only, so that it outlives the loss of the first.
  */
 export async function openFakeRedis(
   answer: (command: readonly string[], connection: number) => FakeAnswer,
@@ -22,45 +21,57 @@ export async function openFakeRedis(
   const commands: (readonly string[])[] = [];
   const sockets = new Set<Socket>();
   let connections = 0;
-  const server = createServer((socket) => {
+  const accept = (socket: Socket) => {
     const connection = ++connections;
     sockets.add(socket.on("error", () => {}).on("close", () => sockets.delete(socket)));
-    const serve = (request: unknown) => {
-      const command = (request as string[]).map(String);
-      const handshake = handshakeReply(command, port);
+    readCommands(socket, (command) => {
+      const handshake = handshakeReply(command, port, secondPort);
       if (handshake === undefined) commands.push(command);
       const reply = handshake ?? answer(command, connection);
       if (reply === "hang-up") socket.destroy();
       else if (reply !== "silence") socket.write(reply);
-    };
-    const parser = new RedisParser({
-      returnBuffers: false,
-      returnReply: serve,
-      returnError: () => {},
-      returnFatalError: () => {},
     });
-    socket.on("data", (data) => parser.execute(data));
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
+  };
+  const servers = [createServer(accept), createServer(accept)] as const;
+  const [port, secondPort] = await Promise.all([listen(servers[0]), listen(servers[1])]);
   return {
     port,
     commands,
     close: () => {
       for (const socket of sockets) socket.destroy();
-      server.close();
+      for (const server of servers) server.close();
     },
   };
 }
 
-const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`;
-const LAST_SLOT = 16_383;
+const listen = (server: Server): Promise<number> =>
+  new Promise((resolve) => {
+    server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
+  });
 
-function handshakeReply([name, topic]: readonly string[], port: number): string | undefined {
-  const command = `${name} ${topic ?? ""}`.trim().toUpperCase();
+/** A request has the form of a reply that is a list of texts. */
+function readCommands(socket: Socket, serve: (command: readonly string[]) => void): void {
+  const parser = new RedisParser({
+    returnBuffers: false,
+    returnReply: (request) => serve((request as string[]).map(String)),
+    returnError: () => {},
+    returnFatalError: () => {},
+  });
+  socket.on("data", (data) => parser.execute(data));
+}
+
+const bulk = (text: string) => `$${Buffer.byteLength(text)}\r\n${text}\r\n`;
+const slots = (first: number, last: number, port: number) =>
+  `*3\r\n:${first}\r\n:${last}\r\n*2\r\n${bulk("127.0.0.1")}:${port}\r\n`;
+
+function handshakeReply(
+  [name, topic = ""]: readonly string[],
+  port: number,
+  secondPort: number,
+): string | undefined {
+  const command = `${name} ${topic}`.trim().toUpperCase();
   if (command === "INFO") return bulk("loading:0\r\n");
   if (command === "CLUSTER INFO") return bulk("cluster_state:ok\r\n");
-  const node = `*2\r\n${bulk("127.0.0.1")}:${port}\r\n`;
-  if (command === "CLUSTER SLOTS") return `*1\r\n*3\r\n:0\r\n:${LAST_SLOT}\r\n${node}`;
-  return undefined;
+  if (command !== "CLUSTER SLOTS") return undefined;
+  return `*2\r\n${slots(0, 16_382, port)}${slots(16_383, 16_383, secondPort)}`;
 }
