@@ -127,6 +127,21 @@ test("only the calls whose script is unknown are sent again", async () => {
   ]);
 });
 
+test("when sending a script's text fails, the calls that ran count", async () => {
+  const { url } = await openServer(({ body }) => {
+    if (body.some(([name]) => name === "EVAL")) return { isLost: true };
+    const answer = ([, , , n]: readonly string[]) =>
+      n === "2" ? { error: "NOSCRIPT" } : { result: n };
+    return { body: JSON.stringify(body.map(answer)) };
+  });
+  const script = redisScript("n", "return ARGV[1]");
+  const calls = ["1", "2", "3"].map((n) => ({ script, keys: [], args: [n] }));
+  const lost = { kind: "transient", code: "redis_unavailable" };
+  expect(await open(url).scripts(calls, signal())).toMatchObject(["1", lost, "3"]);
+  const onlyLost = open(url).scripts(calls.slice(1, 2), signal());
+  await expect(onlyLost).rejects.toMatchObject(lost);
+});
+
 test("a long pipeline travels in requests of bounded number and size", async () => {
   const { url, requests } = await openServer(ok);
   const redis = open(url);

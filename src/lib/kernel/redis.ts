@@ -39,8 +39,9 @@ export interface RedisDriver {
   readonly kind: "upstash" | "ioredis";
   command(command: RedisCommand, signal: AbortSignal): Promise<RedisReply>;
   /**
-   * Independent commands in as few round trips as their size allows, in order. A command that fails is an error at
-   * its place and the others count. Rejects only when no command got an answer.
+   * Independent commands in as few round trips as their size allows, in order; in a cluster the order holds within
+   * each hash slot. A command that fails is an error at its place and the others count. Rejects only when no command
+   * got an answer.
    */
   pipeline(
     commands: readonly RedisCommand[],

@@ -49,8 +49,8 @@ export function buildDriver(transport: RedisTransport, options: DriverOptions = 
       try {
         answers.push(...(await calls.run(signal, (own) => transport.send(chunk, own))));
       } catch (error) {
-        if (answers.length === 0 || !(error instanceof AppError)) throw error;
-        return [...answers, ...Array(commands.length - answers.length).fill(error)];
+        const rest = commands.length - answers.length;
+        return [...answers, ...restFailed(error, rest, commands.length)];
       }
     }
     return answers;
@@ -62,7 +62,10 @@ export function buildDriver(transport: RedisTransport, options: DriverOptions = 
     const answers = [...(await pipeline(shortForm, signal))];
     const unknown = answers.flatMap((answer, i) => (isUnknownScript(answer) ? [i] : []));
     const longForm = unknown.map((i) => evaluation("EVAL", texts[i]?.source, scriptCalls[i]));
-    const again = unknown.length === 0 ? [] : await pipeline(longForm, signal);
+    if (longForm.length === 0) return answers;
+    const again = await pipeline(longForm, signal).catch((error: unknown) =>
+      restFailed(error, longForm.length, answers.length),
+    );
     for (const [at, i] of unknown.entries()) answers[i] = again[at] ?? null;
     return answers;
   };
@@ -108,6 +111,12 @@ export function toAnswer(raw: unknown): Answer {
     if (error instanceof AppError) return error;
     throw error;
   }
+}
+
+/** Once a part of the calls was answered, the failure of the others is a value at their places. */
+function restFailed(error: unknown, rest: number, all: number): readonly AppError[] {
+  if (rest === all || !(error instanceof AppError)) throw error;
+  return Array<AppError>(rest).fill(error);
 }
 
 function onlyReply([answer]: readonly Answer[]): RedisReply {
@@ -171,7 +180,7 @@ function* chunksOf(commands: readonly RedisCommand[]): Generator<readonly RedisC
 
 /** They change the state of a connection that others use too. */
 const CHANGES_CONNECTION =
-  /^(MULTI|EXEC|DISCARD|WATCH|UNWATCH|[PS]?(UN)?SUBSCRIBE|P?UNSUBSCRIBE|MONITOR|QUIT|RESET|SELECT|HELLO|AUTH|CLIENT|READONLY|READWRITE|SHUTDOWN)$/i;
+  /^(MULTI|EXEC|DISCARD|WATCH|UNWATCH|[PS]?(UN)?SUBSCRIBE|MONITOR|QUIT|RESET|SELECT|HELLO|AUTH|CLIENT|READONLY|READWRITE|SHUTDOWN)$/i;
 /** They hold up everybody else on the connection, and Upstash refuses them. */
 const BLOCKS = /^(B[LRZ]\w+|WAIT|WAITAOF)$/i;
 const MAY_BLOCK = /^XREAD(GROUP)?$/i;
