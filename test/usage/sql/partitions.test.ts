@@ -18,6 +18,13 @@ const partitionOf = async (tenant: string) => {
   return rows.map(({ part }) => part);
 };
 
+async function waitingLocks(): Promise<number> {
+  const [row] = await world.sql`
+    select count(*)::int as waiting from pg_locks
+     where not granted and database = (select oid from pg_database where datname = current_database())`;
+  return row?.["waiting"];
+}
+
 describe("days", () => {
   test("around the installation have a partition from the start", async () => {
     const [row] = await world.sql`
@@ -64,6 +71,21 @@ describe("days", () => {
         join pg_class i on i.oid = x.indexrelid
        where c.oid = 'worker.usage_events_20300701'::regclass`;
     expect(row).toEqual({ secured: true, key: "usage_events_20300701_pkey" });
+  });
+
+  test("wait for a batch that is under way, and take its events along", async () => {
+    const shard = await world.openShard();
+    shard.record({ day: dayNumber("2036-03-01") });
+    const batch = shard.batch(0);
+    const made = await world.sql.begin(async (transaction) => {
+      await world.call("usage_apply_batch", batch, transaction as never);
+      const pending = ensure("2036-03-01", "2036-03-01");
+      pending.catch(() => undefined); // its answer is looked at below
+      await expect.poll(waitingLocks).toBe(1);
+      return { pending };
+    });
+    expect(await made.pending).toBe(1);
+    expect(await partitionOf(shard.tenant)).toEqual(["worker.usage_events_20360301"]);
   });
 
   test("give up instead of blocking when applying does not pause", async () => {
