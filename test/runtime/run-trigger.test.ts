@@ -1,6 +1,6 @@
 import { InvocationContext, type LogLevel } from "@azure/functions";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { AppError, invariant, permanent, transient } from "../../src/lib/kernel/errors.ts";
+import { AppError, permanent, transient } from "../../src/lib/kernel/errors.ts";
 import type { ActiveRun } from "../../src/lib/kernel/run.ts";
 import { runTrigger } from "../../src/lib/runtime/run-trigger.ts";
 
@@ -148,8 +148,7 @@ describe("a run that fails", () => {
   test("fails in the same way when the body throws before its first await", async () => {
     const { context, lines } = invocation();
     const throwsAtOnce = (): Promise<void> => {
-      invariant(false, "thrown at once");
-      return Promise.resolve();
+      throw new AppError("bug", "invariant_broken");
     };
     await expect(runTrigger(context, throwsAtOnce)).rejects.toMatchObject({ kind: "bug" });
     expect(lines).toHaveLength(1);

@@ -1,7 +1,7 @@
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { html } from "hono/html";
 import { routeTable } from "./route-table.http.ts";
-import { createRoutes, PUBLIC, type WebEnv } from "./routes.http.ts";
+import { createRoutes, ProblemSchema, PUBLIC, type WebEnv } from "./routes.http.ts";
 
 const document = createRoute({
   method: "get",
@@ -26,11 +26,60 @@ const INFO = {
   info: { title: "worker-service", version: "1", description: "Management API of worker-service." },
 } as const;
 
-/** `/openapi.json` and `/docs` of an app, made from its own routes. */
-export const apiDocsRoutes = (app: OpenAPIHono<WebEnv>): OpenAPIHono<WebEnv> =>
-  createRoutes()
-    .openapi(document, (c) => c.json(app.getOpenAPI31Document(INFO), 200))
+/** `/openapi.json` and `/docs` of an app, made from its own routes when somebody asks first. */
+export function apiDocsRoutes(app: OpenAPIHono<WebEnv>): OpenAPIHono<WebEnv> {
+  let made: ReturnType<typeof describeApi> | undefined;
+  app.openAPIRegistry.register("Problem", ProblemSchema);
+  return createRoutes()
+    .openapi(document, (c) => {
+      made ??= describeApi(app);
+      return c.json(made, 200);
+    })
     .openapi(page, (c) => c.html(renderPage(app)));
+}
+
+const METHODS = ["get", "put", "post", "delete", "patch"] as const;
+
+/** The document of the routes, completed with the problems that the shell around them answers. */
+function describeApi(app: OpenAPIHono<WebEnv>) {
+  const described = app.getOpenAPI31Document(INFO);
+  for (const path of Object.values(described.paths ?? {})) {
+    for (const method of METHODS) {
+      const operation = path[method];
+      if (operation !== undefined)
+        operation.responses = { ...shellProblems(operation), ...operation.responses };
+    }
+  }
+  return described;
+}
+
+interface Operation {
+  readonly parameters?: readonly unknown[];
+  readonly requestBody?: unknown;
+  readonly security?: readonly unknown[];
+}
+
+function shellProblems({ parameters = [], requestBody, security = [] }: Operation) {
+  const hasInput = parameters.length > 0 || requestBody !== undefined;
+  return {
+    ...(hasInput && { 400: described("A field is not valid; `errors` names each.") }),
+    ...(security.length > 0 && {
+      401: described("The key is missing or not known."),
+      403: described("The key does not have the role."),
+      500: described("A fault of the service; the log has `runId`."),
+      503: described("A backend does not answer; try again after `Retry-After` seconds."),
+    }),
+    ...(requestBody !== undefined && {
+      413: described("The body has more than 1 MiB."),
+      415: described("The body is not JSON."),
+    }),
+  };
+}
+
+const PROBLEM_CONTENT = {
+  "application/problem+json": { schema: { $ref: "#/components/schemas/Problem" } },
+};
+const described = (description: string) => ({ description, content: PROBLEM_CONTENT });
 
 /** Self-contained: no script and nothing from another host. */
 function renderPage(app: OpenAPIHono<WebEnv>) {

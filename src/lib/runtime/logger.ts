@@ -119,8 +119,8 @@ const SECRET_VALUE = new RegExp(
     String.raw`[?&]code=[^&\s"']+`, // keys of the Functions host
     String.raw`\b(sb_secret|wsk)_[\w-]+`, // keys of Supabase, keys of ours
     String.raw`\bsk-[\w-]{16,}`, // keys of language models
-    String.raw`\brediss?:\/\/[^@\s]*@`,
-    String.raw`\b[a-z][a-z0-9+.-]{0,20}:\/\/[^@\s/]*@`,
+    String.raw`\brediss?:\/\/[^@\s]{0,300}@`,
+    String.raw`\b[a-z][a-z0-9+.-]{0,20}:\/\/[^@\s/]{0,300}@`,
     String.raw`https:\/\/hooks\.slack\.com\/[^\s"']+`,
     String.raw`https:\/\/[\w.-]{1,100}\.webhook\.office\.com\/[^\s"']+`,
     String.raw`(?<![\p{L}\p{N}._%+-])[\p{L}\p{N}._%+-]+@[\p{L}\p{N}-]+(\.[\p{L}\p{N}-]+)*\.\p{L}{2,}`,

@@ -4,6 +4,9 @@ import type { Failure, FieldFault } from "../kernel/errors.ts";
 /** How long a caller waits before it tries again, when nobody knows better. */
 const RETRY_AFTER_SECONDS = 5;
 
+/** In the sentence for people; `errors` has all. */
+const FAULTS_TOLD = 5;
+
 /** RFC 9457. `code` is stable; `errors` names each refused field. */
 export interface Problem {
   readonly type: string;
@@ -32,11 +35,14 @@ export function problemResponse(failure: Failure, runId: string): Response {
 function publicDetails({ details }: Failure): Pick<Problem, "detail" | "errors"> {
   const { reason, faults } = details;
   const errors = Array.isArray(faults) ? (faults as readonly FieldFault[]) : undefined;
-  const detail =
-    typeof reason === "string"
-      ? reason
-      : errors?.map((fault) => `${fault.field}: ${fault.reason}`).join("; ");
+  const detail = typeof reason === "string" ? reason : errors && summaryOf(errors);
   return { ...(detail ? { detail } : {}), ...(errors ? { errors } : {}) };
+}
+
+function summaryOf(errors: readonly FieldFault[]): string {
+  const told = errors.slice(0, FAULTS_TOLD).map(({ field, reason }) => `${field}: ${reason}`);
+  const more = errors.length - told.length;
+  return [...told, ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
 }
 
 function headersOf({ details }: Failure, status: number): Record<string, string> {

@@ -51,5 +51,10 @@ export function matchRoute(rows: readonly RouteRow[], method: string, path: stri
   const row = here.find((candidate) => candidate.method === wanted);
   if (row !== undefined) return { kind: "found", row };
   if (here.length === 0) return { kind: "unknown" };
-  return { kind: "method", allow: [...new Set(here.map((other) => other.method))].join(", ") };
+  return { kind: "method", allow: allowOf(here) };
 }
+
+const allowOf = (here: readonly RouteRow[]): string => {
+  const methods = here.flatMap(({ method }) => (method === "GET" ? ["GET", "HEAD"] : [method]));
+  return [...new Set(methods)].join(", ");
+};

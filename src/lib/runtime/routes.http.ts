@@ -14,9 +14,18 @@ export interface WebEnv {
   readonly Variables: { readonly caller: Caller };
 }
 
-/** An empty set of routes whose bad input becomes one problem that names every field. */
+/** Enough to mend an input; 500 records without a tenant need not be said 500 times. */
+const FAULTS_MAX = 50;
+/** A caller may send names of any length. */
+const FIELD_CHARACTERS_MAX = 200;
+
+/**
+ * An empty set of routes whose bad input becomes one problem that names every field. A slash at the end of a path
+ * makes no difference, as in the routes of the host.
+ */
 export const createRoutes = (): OpenAPIHono<WebEnv> =>
   new OpenAPIHono<WebEnv>({
+    strict: false,
     defaultHook: (result) => {
       if (!result.success) throw requestInvalid(result.error, result.target);
     },
@@ -30,18 +39,25 @@ export const PUBLIC: { apiKey: string[] }[] = [];
 
 /** The same input error for every route, and for checks that a schema cannot express. */
 export function requestInvalid(error: z.core.$ZodError, target: string): Error {
-  const faults: FieldFault[] = error.issues.map((issue) => ({
-    field: fieldPath(issue.path) || target,
-    reason: issue.message,
-  }));
-  return permanent("request_invalid", { faults });
+  const faults = error.issues.flatMap((issue) => faultsOf(issue, target));
+  return permanent("request_invalid", { faults: faults.slice(0, FAULTS_MAX) });
+}
+
+/** An unknown field is named like any other, not as a fault of what it stands in. */
+function faultsOf(issue: z.core.$ZodIssue, target: string): FieldFault[] {
+  if (issue.code !== "unrecognized_keys")
+    return [{ field: fieldPath(issue.path) || target, reason: issue.message }];
+  return issue.keys
+    .slice(0, FAULTS_MAX)
+    .map((key) => ({ field: fieldPath([...issue.path, key]), reason: "is not known" }));
 }
 
 const fieldPath = (path: readonly PropertyKey[]): string =>
   path
     .map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`))
     .join("")
-    .replace(/^\./, "");
+    .replace(/^\./, "")
+    .slice(0, FIELD_CHARACTERS_MAX);
 
 export const ProblemSchema = z
   .object({

@@ -89,8 +89,7 @@ function startDeadline(ms: number): { signal: AbortSignal; end(): void } {
 }
 
 /** What a caller did wrong is not our failure: a 4xx never wakes anybody. */
-const levelOf = (failure: Failure): "warn" | "error" =>
-  failure.kind === "permanent" && failure.isCallers ? "warn" : "error";
+const levelOf = (failure: Failure): "warn" | "error" => (failure.isCallers ? "warn" : "error");
 
 /** The details keep a level of their own: peers call their codes `code` too. */
 function failureFields(failure: Failure): LogFields {
