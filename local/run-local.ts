@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, rmSync, watch } from "node:fs";
 import { join, relative } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { STORAGE_QUEUES } from "../src/queues.ts";
 import { startNodeChild } from "./backends/child-process.ts";
@@ -16,6 +17,8 @@ const SRC = join(ROOT, "src");
 const DEFAULT_PORT = 7071;
 /** Editors write a file in several steps, and a checkout changes many. */
 const DEBOUNCE_MS = 150;
+const READY_WITHIN_MS = 15_000;
+const READY_POLL_MS = 200;
 
 export interface LocalOptions {
   /** Undefined: 7071, or a free one when that is taken. */
@@ -27,6 +30,8 @@ export interface LocalOptions {
   readonly reset: boolean;
   /** Lets a simulated product record usage when there is none yet. */
   readonly sample: boolean;
+  /** Prints every line of the Functions host. */
+  readonly verbose: boolean;
   /** Starts the worker again when a source changes. */
   readonly watch: boolean;
 }
@@ -44,6 +49,7 @@ export async function runLocal(options: LocalOptions, stop: AbortSignal): Promis
   const backends = await startBackends({ ...options, queues: STORAGE_QUEUES, log, abort: stop });
   try {
     const worker = await startWorkerOn(backends, options, stop, log);
+    await untilReady(worker.url, stop, log);
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.log(firstScreen(worker.url, seconds, options));
     await serve(backends, worker, options, stop, log);
@@ -72,26 +78,52 @@ async function startWorkerOn(
     env: workerEnvironment(backends),
     port,
     stateFile: join(options.dir, "timers.json"),
-    onOutput: forward,
+    onOutput: byLine((line) => {
+      if (options.verbose || !isNoise(line)) console.log(line);
+    }),
     log: (line) => console.log(`[local] ${line}`),
     whenBroken: options.watch ? "wait" : "retry",
     abort,
   });
 }
 
-const forward = (text: string): void => {
-  process.stdout.write(text.replace(/^READY .*\r?\n/m, ""));
-};
+/** The first probes connect everything; whoever opens the address after that gets an answer at once. */
+async function untilReady(
+  url: string,
+  stop: AbortSignal,
+  log: (line: string) => void,
+): Promise<void> {
+  const deadline = performance.now() + READY_WITHIN_MS;
+  while (!stop.aborted && !(await isReady(url))) {
+    if (performance.now() >= deadline) {
+      log(`Not ready after ${READY_WITHIN_MS / 1000} s; ${url}/health says why.`);
+      return;
+    }
+    await sleep(READY_POLL_MS);
+  }
+  stop.throwIfAborted();
+}
+
+async function isReady(url: string): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(READY_WITHIN_MS);
+    return (await fetch(`${url}/readyz`, { signal })).ok;
+  } catch {
+    return false;
+  }
+}
 
 function firstScreen(url: string, seconds: string, options: LocalOptions): string {
   const command = options.watch ? "npm run dev" : "npm start";
+  const look = (path: string, what: string): string =>
+    `  ${`${url}${path}`.padEnd(url.length + 18)}${what}`;
   return `
 worker-service runs at ${url}  (ready in ${seconds} s)
 
-  ${url}/health   is it healthy, and what is not
-  ${url}/readyz   does it take work
-  ${url}/docs     every route, to try out
-  ${url}/usage/{tenant}   what a tenant used, booked and pending
+${look("/health", "is it healthy, and what is not")}
+${look("/readyz", "does it take work")}
+${look("/docs", "every route, to try out")}
+${look("/usage/{tenant}", "what a tenant used, booked and pending")}
 
   Development key, as header x-api-key: ${DEVELOPMENT_KEY}
     curl -H "x-api-key: ${DEVELOPMENT_KEY}" ${url}/usage-runs
@@ -116,8 +148,21 @@ async function serve(
   if (failed !== undefined) throw new StartError(failed);
 }
 
+/** Every run writes a line of its own; the two of the host around it say more only when it failed. */
+const isNoise = (line: string): boolean =>
+  /^READY |: Executing 'Functions\.|: Executed 'Functions\.\S+' \(Succeeded/.test(line);
+
+/** Output comes in pieces that need not end where a line does. */
+function byLine(write: (line: string) => void): (text: string) => void {
+  let rest = "";
+  return (text) => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    lines.forEach(write);
+  };
+}
+
 function restartOnChange(worker: Worker, log: (line: string) => void): () => void {
-  log("Watching src/ …");
   let timer: NodeJS.Timeout | undefined;
   const watcher = watch(SRC, { recursive: true }, (_event, file) => {
     clearTimeout(timer);
@@ -126,6 +171,7 @@ function restartOnChange(worker: Worker, log: (line: string) => void): () => voi
       void worker.restart();
     }, DEBOUNCE_MS);
   });
+  log("Watching src/ …");
   return () => {
     clearTimeout(timer);
     watcher.close();
@@ -148,7 +194,9 @@ async function startSample(backends: Backends, url: string, stop: AbortSignal): 
           WORKER_URL: url,
           WORKER_KEY: DEVELOPMENT_KEY,
         },
-        onOutput: forward,
+        onOutput: byLine((line) => {
+          if (!line.startsWith("READY ")) console.log(line);
+        }),
         abort: stop,
       },
     );

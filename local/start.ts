@@ -13,20 +13,23 @@ Runs worker-service on this machine: Functions host, database, Redis, storage an
   --reset           delete what earlier starts left in .local/ first
   --database KIND   pglite (default, has pgvector) or postgres
   --dir DIR         where the data is kept; default .local
+  --verbose         every line of the Functions host
 `,
   options: {
     port: { type: "string" },
     empty: { type: "boolean", default: false },
     reset: { type: "boolean", default: false },
     database: { type: "string", default: "pglite" },
+    verbose: { type: "boolean", default: false },
     dir: { type: "string", default: fileURLToPath(new URL("../.local", import.meta.url)) },
   },
-  run: ({ port, empty, reset, database, dir }, stop) =>
+  run: ({ port, empty, reset, database, verbose, dir }, stop) =>
     runLocal(
       {
         port: parsePort(port, "--port"),
         database: parseChoice(database, ["pglite", "postgres"], "--database"),
         dir,
+        verbose,
         reset,
         sample: !empty,
         watch: false,

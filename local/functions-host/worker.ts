@@ -89,8 +89,9 @@ async function run(): Promise<void> {
   }
 }
 
-const describe = (error: unknown): string =>
-  error instanceof Error ? (error.stack ?? error.message) : String(error);
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
 
 function hostOptions(): HostOptions {
   return {

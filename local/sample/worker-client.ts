@@ -3,8 +3,9 @@ import { z } from "zod";
 import { COMPANIES, type Company } from "./companies.ts";
 
 const CALL_WITHIN_MS = 10_000;
-const POLL_MS = 500;
+const POLL_MS = 1_000;
 
+const Runs = z.object({ runs: z.array(z.object({ status: z.string() })) });
 const Total = z.object({ used: z.string(), recorded: z.string().nullable() });
 
 export interface TenantTotal extends Company {
@@ -18,7 +19,7 @@ export interface TenantTotal extends Company {
 export interface WorkerClient {
   readTotals(): Promise<TenantTotal[]>;
   startReconciliation(): Promise<void>;
-  /** Asks again and again until everything recorded is booked, or the time is over; answers the last state. */
+  /** Follows the run until everything recorded is booked, or the time is over; answers the last state. */
   untilBooked(withinMs: number, stop: AbortSignal): Promise<TenantTotal[]>;
 }
 
@@ -48,9 +49,11 @@ export function createWorkerClient(url: string, key: string): WorkerClient {
     untilBooked: async (withinMs, stop) => {
       const deadline = Date.now() + withinMs;
       for (;;) {
-        const totals = await readTotals();
+        const [run] = Runs.parse(await call("GET", "/usage-runs?limit=1")).runs;
         const isOver = stop.aborted || Date.now() >= deadline;
-        if (isOver || totals.every(isBooked)) return totals;
+        const isDone = run?.status === "succeeded" || run?.status === "failed";
+        const totals = isOver || isDone ? await readTotals() : [];
+        if (isOver || (isDone && totals.every(isBooked))) return totals;
         await sleep(POLL_MS);
       }
     },

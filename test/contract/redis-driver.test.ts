@@ -1,6 +1,6 @@
-import { type AddressInfo, createServer } from "node:net";
 import { inspect } from "node:util";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { freePort } from "../../local/backends/ports.ts";
 import { availableRedis } from "../../local/backends/redis.ts";
 import { AppError } from "../../src/lib/kernel/errors.ts";
 import { type RedisCommand, type RedisDriver, redisScript } from "../../src/lib/kernel/redis.ts";
@@ -506,7 +506,7 @@ describe("a Redis that is not there or does not know us", () => {
   let closedPort: number;
   beforeAll(async () => {
     backend = await openRedis();
-    closedPort = await findClosedPort();
+    closedPort = await freePort(); // well-known closed ports are refused by fetch before it tries
   });
   afterAll(() => backend.close());
 
@@ -541,16 +541,6 @@ describe("a Redis that is not there or does not know us", () => {
     expectNoSecrets(error);
   });
 });
-
-/** A port that was free a moment ago; well-known closed ports are refused by fetch before it tries. */
-function findClosedPort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 function expectNoSecrets(value: unknown): void {
   expect(inspect(value, { depth: 10, showHidden: true })).not.toContain("secret-");

@@ -1,12 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { freePort } from "../../local/backends/ports.ts";
 import { type RedisDriver, redisScript } from "../../src/lib/kernel/redis.ts";
 import { createIoredisDriver } from "../../src/lib/runtime/ioredis-driver.redis.ts";
-import {
-  findFreePort,
-  hasProgram,
-  type OwnRedisServer,
-  openRedisServer,
-} from "./own-redis-server.ts";
+import { hasProgram, type OwnRedisServer, openRedisServer } from "./own-redis-server.ts";
 
 const hasServer = hasProgram("redis-server");
 if (!hasServer) console.info("No redis-server on the PATH: the cluster tests are left out.");
@@ -161,7 +157,7 @@ describe.skipIf(!hasServer)("the ioredis driver on a cluster", () => {
 
   test("closing is quick while the cluster is away", async () => {
     const away = createIoredisDriver({
-      url: `redis://127.0.0.1:${await findFreePort()}?cluster=true`,
+      url: `redis://127.0.0.1:${await freePort()}?cluster=true`,
     });
     const call = away.command(["PING"], signal()).catch((error) => error);
     expect(await call).toMatchObject({ kind: "transient", code: "redis_unavailable" });

@@ -43,7 +43,8 @@ describe.each(["ioredis", "upstash"] as const)("recording through %s", (kind) =>
   const keys = keysOf(shardOf("acme"));
   const raw = (...command: [string, ...string[]]) => redis.command(command, signal);
   const logOf = async (tenant: string) => {
-    const { rows } = await usageLog(redis).read(shardOf(tenant), NEVER_READ, 1000, signal);
+    const page = { shard: shardOf(tenant), cursor: NEVER_READ, max: 1000 };
+    const { rows } = await usageLog(redis).read(page, signal);
     return decodeEntries(rows, { n: "0", cum: "0", count: "0", anchor: null });
   };
 

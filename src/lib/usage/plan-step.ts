@@ -21,6 +21,16 @@ export interface LogRead {
   readonly rows: readonly LogRow[];
 }
 
+/** The end of a log at one instant, which a drain shall reach exactly and not pass. */
+export interface Cut {
+  readonly inc: string;
+  /** Last entry of the log: that of the head, or a later one that a foreign writer appended. */
+  readonly n: string;
+  readonly headN: string;
+  readonly cum: string;
+  readonly count: string;
+}
+
 export type ForkCause =
   | "first"
   | "lineage_changed"
@@ -46,13 +56,24 @@ export function planStep(cursor: Cursor, read: LogRead, batchMax: number): Step 
   const isBehind = BigInt(read.n) < BigInt(cursor.n) && (anchor === undefined || isDiverged);
   if (read.inc !== cursor.inc || isBehind) return { kind: "fork", cause: causeOf(cursor, read) };
   if (isDiverged) return { kind: "fork", cause: "anchor_mismatch" };
-  const rows =
-    anchor === undefined ? read.rows.slice(0, batchMax) : read.rows.slice(1, batchMax + 1);
+  // A foreign writer can append several entries under one number; those of the cursor were read with it.
+  const start = read.rows.findIndex((row) => row.n !== cursor.n);
+  const rows = start < 0 ? [] : read.rows.slice(start, start + batchMax);
   if (rows.length > 0) {
     const isLast = read.rows.length <= batchMax;
     return { kind: "apply", batch: decodeEntries(rows, cursor), isLast };
   }
   return BigInt(read.n) > BigInt(cursor.n) ? catchUp(read) : { kind: "idle" };
+}
+
+/**
+ * The read as it was at the instant of the cut, whatever was appended since. Undefined = the log is another one by
+ * now, or it was rewound.
+ */
+export function cutOff(read: LogRead, cut: Cut): LogRead | undefined {
+  if (read.inc !== cut.inc || BigInt(read.n) < BigInt(cut.headN)) return undefined;
+  const { n, cum, count } = cut;
+  return { ...read, n, cum, count };
 }
 
 /**

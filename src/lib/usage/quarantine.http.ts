@@ -42,7 +42,7 @@ const list = createRoute({
     200: json(
       "A page; `next` is `before` of the following one.",
       z.object({
-        rows: z.array(SetAsideSchema.openapi("QuarantinedUse")),
+        rows: z.array(z.object(SetAsideSchema.shape).openapi("QuarantinedUse")),
         next: z.string().nullable(),
       }),
     ),

@@ -2,8 +2,9 @@ import { z } from "zod";
 import { AppError } from "../kernel/errors.ts";
 import type { Rpc } from "../runtime/rpc.supabase.ts";
 import type { RunLedger } from "./dispatch-shards.ts";
+import type { Booking, UsageLedger } from "./drain-shard.ts";
 import type { DecodedBatch, UseEntry } from "./log-entry.ts";
-import type { Booking, ShardReports, UsageLedger } from "./reconcile-shard.ts";
+import type { ShardReports } from "./reconcile-shard.ts";
 
 const Amount = z.string().regex(/^-?\d+$/);
 const CursorRow = z.object({

@@ -1,8 +1,8 @@
 import { AppError, invariant } from "../kernel/errors.ts";
 import type { RedisDriver, RedisReply } from "../kernel/redis.ts";
 import type { ShardHeads } from "./dispatch-shards.ts";
+import type { UsageLog } from "./drain-shard.ts";
 import type { LogRow } from "./log-entry.ts";
-import type { UsageLog } from "./reconcile-shard.ts";
 import { START_LINEAGE } from "./start-lineage.lua.ts";
 import { TRIM_LOG } from "./trim-log.lua.ts";
 import { keysOf, newLineage, SHARD_COUNT, shardOf } from "./usage-keys.ts";
@@ -29,13 +29,13 @@ function toRow(reply: RedisReply): LogRow {
 
 /** The log of the shards over any driver. Every read is one round trip. */
 export const usageLog = (redis: RedisDriver): UsageLog & ShardHeads => ({
-  read: async (shard, cursor, max, signal) => {
+  read: async ({ shard, cursor, max, upTo = "+" }, signal) => {
     const keys = keysOf(shard);
     const from = cursor.n === "0" ? "-" : `${cursor.n}-0`;
     const [meta, rows] = await redis.transaction(
       [
         ["HMGET", keys.meta, "inc", "n", "cum", "cnt"],
-        ["XRANGE", keys.log, from, "+", "COUNT", String(max + 1)],
+        ["XRANGE", keys.log, from, upTo, "COUNT", String(max + 1)],
       ],
       signal,
     );

@@ -120,7 +120,10 @@ const listRuns = createRoute({
     }),
   },
   responses: {
-    200: json("The runs.", z.object({ runs: z.array(RunProgressSchema.openapi("UsageRun")) })),
+    200: json(
+      "The runs.",
+      z.object({ runs: z.array(z.object(RunProgressSchema.shape).openapi("UsageRun")) }),
+    ),
   },
 });
 
