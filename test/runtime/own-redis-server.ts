@@ -35,7 +35,11 @@ export async function openRedisServer(
       ready: /Ready to accept connections/,
       guardSignal: "TERM",
     });
-  let server = await start();
+  const remove = () => rm(folder, { recursive: true });
+  let server = await start().catch(async (error: unknown) => {
+    await remove();
+    throw error;
+  });
   return {
     port,
     folder,
@@ -47,7 +51,7 @@ export async function openRedisServer(
     thaw: () => server.signal("SIGCONT"),
     close: async () => {
       await server.kill();
-      await rm(folder, { recursive: true });
+      await remove();
     },
   };
 }
