@@ -22,13 +22,17 @@ export function routeTable(app: OpenAPIHono<WebEnv>): readonly RouteRow[] {
     const { method, path, security, summary = "" } = definition.route;
     invariant(security !== undefined, `route ${method} ${path} declares no role`);
     const role = roleOf(security);
+    invariant(role !== "unknown", `route ${method} ${path} declares a role that is none`);
     return [{ method: method.toUpperCase(), path, role, pattern: patternOf(path), summary }];
   });
 }
 
-function roleOf(security: readonly Record<string, readonly string[]>[]): Role | undefined {
-  const [scope] = security[0]?.["apiKey"] ?? [];
-  return ROLES.find((role) => role === scope);
+/** No requirement at all is public; one that names no role of ours must not be taken for that. */
+function roleOf(security: readonly Readonly<Record<string, readonly string[]>>[]) {
+  if (security.length === 0) return undefined;
+  const [scope, ...others] = security.flatMap((scheme) => scheme["apiKey"] ?? []);
+  const role = ROLES.find((known) => known === scope);
+  return role !== undefined && others.length === 0 ? role : "unknown";
 }
 
 const patternOf = (path: string): RegExp => {
@@ -36,7 +40,7 @@ const patternOf = (path: string): RegExp => {
     .split(/(\{[^}]+\})/)
     .map((part) => (part.startsWith("{") ? "[^/]+" : part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")))
     .join("");
-  return new RegExp(`^${source}/?$`);
+  return new RegExp(`^${source}$`);
 };
 
 export type RouteMatch =
