@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync, watch } from "node:fs";
+import { rmSync, watch } from "node:fs";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -6,7 +6,7 @@ import { STORAGE_QUEUES } from "../src/queues.ts";
 import { startNodeChild } from "./backends/child-process.ts";
 import { lockFolder } from "./backends/folder-lock.ts";
 import { preferPort, refuseTakenPort } from "./backends/ports.ts";
-import { type Backends, type DatabaseKind, startBackends } from "./backends/stack.ts";
+import { type Backends, DATA_FOLDERS, type DatabaseKind, startBackends } from "./backends/stack.ts";
 import { StartError } from "./backends/start-error.ts";
 import { stopped } from "./command.ts";
 import { DEVELOPMENT_KEY, workerEnvironment } from "./worker-environment.ts";
@@ -15,6 +15,7 @@ import { startWorker, type Worker } from "./worker-process.ts";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const SRC = join(ROOT, "src");
 const DEFAULT_PORT = 7071;
+const TIMERS_FILE = "timers.json";
 /** Editors write a file in several steps, and a checkout changes many. */
 const DEBOUNCE_MS = 150;
 const READY_WITHIN_MS = 15_000;
@@ -59,12 +60,14 @@ export async function runLocal(options: LocalOptions, stop: AbortSignal): Promis
   console.log("Everything is stopped.");
 }
 
+/** Only what we put there ourselves: `--dir` may point anywhere. */
 async function deleteData(dir: string, log: (line: string) => void): Promise<void> {
-  if (!existsSync(dir)) return;
   const lock = await lockFolder(dir, "stack");
-  for (const name of readdirSync(dir)) rmSync(join(dir, name), { recursive: true, force: true });
+  for (const name of [...DATA_FOLDERS, TIMERS_FILE]) {
+    rmSync(join(dir, name), { recursive: true, force: true });
+  }
   lock.release();
-  log(`Deleted what was in ${dir}`);
+  log("The data of earlier starts is deleted.");
 }
 
 async function startWorkerOn(
@@ -77,7 +80,7 @@ async function startWorkerOn(
   return startWorker({
     env: workerEnvironment(backends),
     port,
-    stateFile: join(options.dir, "timers.json"),
+    stateFile: join(options.dir, TIMERS_FILE),
     onOutput: byLine((line) => {
       if (options.verbose || !isNoise(line)) console.log(line);
     }),

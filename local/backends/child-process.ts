@@ -57,7 +57,9 @@ export async function startChild(options: ChildOptions): Promise<RunningChild> {
     const [pid, value] = await Promise.all([state.pid, readyValue(state, options)]);
     return runningChild(options.name, child, pid, value, state);
   } catch (error) {
-    await endChild(child, state, child.pid ?? 0);
+    // Nobody waits for the good manners of a child whose start is given up.
+    const withinMs = options.abort?.aborted === true ? 0 : STOP_WITHIN_MS;
+    await endChild(child, state, state.programPid() ?? child.pid ?? 0, withinMs);
     throw error;
   }
 }
@@ -125,7 +127,9 @@ interface ChildState {
   /** Resolves with the first match in the output so far or to come; never rejects. */
   find(pattern: RegExp): Promise<string>;
   output(): string;
+  /** Of the program itself, as soon as it is known. */
   readonly pid: Promise<number>;
+  programPid(): number | undefined;
 }
 
 function watch(child: ChildProcess, options: ChildOptions): ChildState {
@@ -163,7 +167,11 @@ function watch(child: ChildProcess, options: ChildOptions): ChildState {
     });
   const isGuarded = options.guardSignal !== undefined && process.platform !== "win32";
   const pid = isGuarded ? find(GUARDED_LINE).then(Number) : Promise.resolve(child.pid ?? 0);
-  return { ended, lastWords, find, output: () => output, pid };
+  let programPid: number | undefined;
+  void pid.then((known) => {
+    programPid = known;
+  });
+  return { ended, lastWords, find, output: () => output, pid, programPid: () => programPid };
 }
 
 const READY_LINE = /^READY (.*)\r?\n/m;
@@ -219,10 +227,15 @@ function runningChild(
   };
 }
 
-async function endChild(child: ChildProcess, state: ChildState, pid: number): Promise<void> {
+async function endChild(
+  child: ChildProcess,
+  state: ChildState,
+  pid: number,
+  withinMs = STOP_WITHIN_MS,
+): Promise<void> {
   child.stdin?.end();
   sendSignal(pid, "SIGCONT"); // a stopped process would not notice
-  const insist = setTimeout(() => sendSignal(pid, "SIGKILL"), STOP_WITHIN_MS);
+  const insist = setTimeout(() => sendSignal(pid, "SIGKILL"), withinMs);
   await state.ended;
   clearTimeout(insist);
 }

@@ -1,9 +1,9 @@
-import { existsSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type RunningChild, startChild } from "./child-process.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { freePort, refuseTakenPort } from "./ports.ts";
-import { preparePostgres } from "./postgres-binaries.ts";
+import { type PostgresUser, preparePostgres } from "./postgres-binaries.ts";
 import { StartError } from "./start-error.ts";
 
 const READY_WITHIN_MS = 60_000;
@@ -62,10 +62,7 @@ interface Server {
 async function startServer(dir: string, options: PostgresOptions): Promise<Server> {
   const { binaries, user } = preparePostgres(dir);
   const data = join(dir, "data");
-  if (!existsSync(join(data, "PG_VERSION"))) {
-    const args = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"];
-    await initialise(binaries.initdb, args, dir, user);
-  }
+  if (!existsSync(data)) await initialise(binaries.initdb, dir, user);
   const start = (port: number): Promise<RunningChild> =>
     startChild({
       name: "Postgres",
@@ -81,23 +78,17 @@ async function startServer(dir: string, options: PostgresOptions): Promise<Serve
   return afterPredecessor(() => startOnPort(start, options.port));
 }
 
-async function initialise(
-  command: string,
-  args: string[],
-  cwd: string,
-  user: object,
-): Promise<void> {
-  // It prints this last; a synchronous spawn would hold up everything else that is starting.
-  const child = await startChild({
-    name: "initdb",
-    command,
-    args,
-    cwd,
-    ...user,
-    ready: /Success\./,
-  });
+/** In a folder with another name, so that a cluster which was not finished is never taken for one. */
+async function initialise(command: string, dir: string, user: PostgresUser): Promise<void> {
+  const draft = join(dir, "data.new");
+  rmSync(draft, { recursive: true, force: true });
+  const args = ["-D", draft, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"];
+  // A synchronous spawn would hold up everything else that is starting. It prints "Success" last.
+  const options = { command, args, cwd: dir, ...user, ready: /Success\./ };
+  const child = await startChild({ name: "initdb", ...options });
   const how = await child.ended;
   if (how !== "exit code 0") throw new StartError(`initdb failed (${how}):\n${child.output()}`);
+  renameSync(draft, join(dir, "data"));
 }
 
 /**

@@ -9,6 +9,9 @@ import { SUPABASE_KEYS } from "./supabase-keys.ts";
 
 export type DatabaseKind = "pglite" | "postgres";
 
+/** What the backends keep in their folder. */
+export const DATA_FOLDERS = ["pglite", "postgres", "redis", "azurite"] as const;
+
 /** 0 or nothing: any free port. */
 export interface BackendPorts {
   readonly supabase?: number;

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
@@ -21,6 +21,14 @@ async function query(text: string): Promise<unknown[]> {
     await sql.end();
   }
 }
+
+test("a first start that was killed in the middle is no obstacle", async () => {
+  mkdirSync(join(dir, "data.new"));
+  writeFileSync(join(dir, "data.new", "PG_VERSION"), "17\n");
+  server = await startPostgres({ dir });
+  expect(await query("select 1 as one")).toEqual([{ one: 1 }]);
+  await server.stop();
+});
 
 test("what was committed survives a kill in the middle of a transaction, and a stop", async () => {
   server = await startPostgres({ dir, durable: true });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@supabase/supabase-js";
@@ -40,6 +40,7 @@ const SERVER = new URL("../../../local/backends/supabase.child.ts", import.meta.
 
 describe.each(["postgres", "pglite"] as const)("the Supabase API on %s", (kind) => {
   const migrations = mkdtempSync(join(tmpdir(), "worker-service-migrations-"));
+  const data = mkdtempSync(join(tmpdir(), "worker-service-pglite-"));
   let database: TestDatabase | undefined;
   let server: RunningChild;
 
@@ -47,14 +48,15 @@ describe.each(["postgres", "pglite"] as const)("the Supabase API on %s", (kind) 
     writeFileSync(join(migrations, "20260101000000_create_fixture.sql"), FIXTURE);
     writeFileSync(join(migrations, "20260101000001_create_vector_distance.sql"), VECTOR_FIXTURE);
     if (kind === "postgres") database = await openDatabase();
-    const source = database === undefined ? [] : ["--postgres", database.url];
+    else writeFileSync(join(data, "PG_VERSION"), "left by a first start that was killed");
+    const source = database === undefined ? ["--pglite", data] : ["--postgres", database.url];
     const args = [...source, "--migrations", migrations];
     server = await startNodeChild("Supabase API", SERVER, args);
   });
   afterAll(async () => {
     await server.stop();
     await database?.close();
-    rmSync(migrations, { recursive: true });
+    for (const dir of [migrations, data]) rmSync(dir, { recursive: true });
   });
 
   const client = (key: string = SUPABASE_KEYS.secret) =>
@@ -124,6 +126,10 @@ describe.each(["postgres", "pglite"] as const)("the Supabase API on %s", (kind) 
     const calls = Array.from({ length: 30 }, () => client().rpc("role_name"));
     const answers = await Promise.all(calls);
     expect(answers.map(({ data }) => data)).toEqual(Array(30).fill("service_role"));
+  });
+
+  test.runIf(kind === "pglite")("a folder whose first start was killed begins again", () => {
+    expect(readFileSync(join(data, "PG_VERSION"), "utf8").trim()).toBe("17");
   });
 
   test.runIf(kind === "pglite")("vectors work, because PGlite has pgvector", async () => {

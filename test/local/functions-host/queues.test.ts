@@ -2,7 +2,7 @@ import { QueueClient } from "@azure/storage-queue";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type RunningHost, startHost } from "../../../local/functions-host/host.ts";
 import { openQueues } from "../../support/stack.ts";
-import { fixture, keptLog, startWorker, tempDir, until } from "./support.ts";
+import { fixture, keptLog, startAndStop, startWorker, tempDir, until } from "./support.ts";
 
 const MAX_DEQUEUE_COUNT = 5;
 const LEASE_SECONDS = 1;
@@ -181,6 +181,11 @@ test.concurrent("a message whose worker is killed comes back to the next one and
   const [run] = await untilRuns("slow", 1, second.url);
   expect(run?.metadata).toMatchObject({ dequeueCount: 2 });
   await second.kill();
+});
+
+test.concurrent("a host that polled queues and was stopped keeps no process alive", async () => {
+  const env = { PREFIX: `${prefix}-end`, QueueStorage: connectionString };
+  expect(await startAndStop(fixture("queue-app"), env)).toMatchObject({ code: 0, stderr: "" });
 });
 
 test("stop waits for the running function, and its message is deleted", async () => {

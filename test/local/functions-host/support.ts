@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,6 +10,7 @@ import { type RunningChild, startNodeChild } from "../../../local/backends/child
 import type { LogEntry } from "../../../local/functions-host/host-log.ts";
 
 const WORKER = new URL("../../../local/functions-host/worker.ts", import.meta.url);
+const HOST = new URL("../../../local/functions-host/host.ts", import.meta.url).href;
 const NODE_MODULES = fileURLToPath(new URL("../../../node_modules", import.meta.url));
 
 export const fixture = (name: string): string =>
@@ -58,6 +61,42 @@ export async function startWorker(
   });
   afterTests(() => child.stop());
   return { ...child, url: child.value, printed: () => printed };
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+type Env = Readonly<Record<string, string>>;
+
+/** Runs the worker until it ends by itself. */
+export const runWorker = (args: readonly string[], env: Env = {}): Promise<Ended> =>
+  runNode([fileURLToPath(WORKER), ...args], env);
+
+/** Starts a host in a process that has no other reason to live, and stops it. */
+export function startAndStop(dir: string, env: Env = {}): Promise<Ended> {
+  const options = JSON.stringify({ dir, port: 0, stateFile: `${tempDir()}/timers.json` });
+  const script = `
+    import { startHost } from ${JSON.stringify(HOST)};
+    const host = await startHost({ ...${options}, logger: () => {} });
+    await host.stop();`;
+  return runNode(["--input-type=module", "-e", script], env);
+}
+
+async function runNode(args: readonly string[], env: Env): Promise<Ended> {
+  const child = spawn(process.execPath, args, { env: { ...process.env, ...env } });
+  afterTests(() => child.kill("SIGKILL"));
+  let [stdout, stderr] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    stderr += text;
+  });
+  const [code] = await once(child, "close");
+  return { code, stdout, stderr };
 }
 
 const UNTIL_MAX_MS = 15_000;

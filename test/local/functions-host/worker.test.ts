@@ -150,27 +150,6 @@ describe("a streaming worker", () => {
   });
 });
 
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the worker to its end. */
-async function runToEnd(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [WORKER, ...args], { env: { ...process.env, ...env } });
-  afterTests(() => child.kill("SIGKILL"));
-  let [stdout, stderr] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding("utf8").on("data", (text) => {
-    stderr += text;
-  });
-  const [code] = await once(child, "close");
-  return { code, stdout, stderr };
-}
-
 const MODULE = { type: "module", main: "main.mjs" };
 const REGISTER =
   'import { app } from "@azure/functions"; app.http("one", { handler: () => ({}) });';
@@ -209,7 +188,7 @@ const broken: [what: string, files: Record<string, string | object>, reason: Reg
 
 describe.concurrent("a start fails and names the reason when the app", () => {
   test.each(broken)("%s", async (_what, files, reason) => {
-    const { code, stdout, stderr } = await runToEnd(["--dir", createApp(files), "--port", "0"]);
+    const { code, stdout, stderr } = await runWorker(["--dir", createApp(files), "--port", "0"]);
     expect(stderr).toMatch(reason);
     expect([code, stdout]).toEqual([1, ""]);
   });
@@ -220,14 +199,14 @@ test("a taken port is reported with its number and what to do", async () => {
   await once(other, "listening");
   const { port } = other.address() as AddressInfo;
   const args = ["--dir", fixture("stream-app"), "--port", String(port)];
-  const { code, stderr } = await runToEnd(args);
+  const { code, stderr } = await runWorker(args);
   other.close();
   expect(code).toBe(1);
   expect(stderr).toMatch(new RegExp(`^Port ${port} of 127\\.0\\.0\\.1 is taken\\. .* --port `));
 });
 
 test("an option that is not known ends with the help, and the help can be asked for", async () => {
-  const [wrong, help] = await Promise.all([runToEnd(["--prot", "1"]), runToEnd(["--help"])]);
+  const [wrong, help] = await Promise.all([runWorker(["--prot", "1"]), runWorker(["--help"])]);
   expect([wrong.code, help.code]).toEqual([2, 0]);
   expect(wrong.stderr).toContain("--port N");
   expect(help.stdout).toContain("--port N");
@@ -251,6 +230,11 @@ test("READY is the first line on stdout, and with --json every other line is JSO
   const categories = others.map((line) => (JSON.parse(line) as { category: string }).category);
   expect(new Set(categories)).toEqual(new Set(["Host", "Host.Function.Console"]));
   expect(code).toBe(0);
+});
+
+test("a host that was stopped leaves nothing that keeps its process alive", async () => {
+  const { code, stderr } = await startAndStop(fixture("stream-app"));
+  expect([code, stderr]).toEqual([0, ""]);
 });
 
 test("a parent that is killed leaves no worker behind", async () => {

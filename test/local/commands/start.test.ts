@@ -1,0 +1,169 @@
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { chmodSync, mkdtempSync, rmSync, utimesSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { freePort } from "../../../local/backends/ports.ts";
+import { DEVELOPMENT_KEY } from "../../../local/worker-environment.ts";
+import { processTree, stillRunning } from "../../support/process-tree.ts";
+import { type CommandRun, runLocalCommand } from "../../support/run-command.ts";
+
+const BOOT_LIMIT_MS = 60_000;
+const GONE_WITHIN_MS = 10_000;
+const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+const RUNS_AT = /worker-service runs at (http:\S+)/;
+
+const root = mkdtempSync(join(tmpdir(), "worker-service-start-"));
+const runs: CommandRun[] = [];
+beforeAll(() => chmodSync(root, 0o755));
+afterEach(async () => {
+  for (const run of runs.splice(0)) {
+    run.child.kill("SIGKILL");
+    await run.ended;
+  }
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const start = (entry: string, args: string[], env: NodeJS.ProcessEnv = {}): CommandRun => {
+  const run = runLocalCommand(entry, ["--database", "postgres", ...args], env);
+  runs.push(run);
+  return run;
+};
+const urlOf = async (run: CommandRun): Promise<string> => (await run.until(RUNS_AT))[1] ?? "";
+const headers = { "x-api-key": DEVELOPMENT_KEY, "content-type": "application/json" };
+const pidsOf = (pid: number) => processTree(pid).map((row) => row.pid);
+const healthy = (url: string) =>
+  expect.poll(async () => (await fetch(`${url}/readyz`)).status, { timeout: 20_000 }).toBe(200);
+const gone = (pids: readonly number[]) =>
+  expect
+    .poll(() => stillRunning(pids).map(({ command }) => command), { timeout: GONE_WITHIN_MS })
+    .toEqual([]);
+
+describe("npm start", () => {
+  test(
+    "serves, survives a crash of the worker, stops in order, and finds its data again",
+    async () => {
+      const dir = join(root, "start");
+      const first = start("local/start.ts", ["--empty", "--dir", dir]);
+      const url = await urlOf(first);
+      expect(first.stdout()).toContain(DEVELOPMENT_KEY);
+      await healthy(url);
+
+      const use = {
+        tenant: "acme",
+        tokens: 7,
+        requestId: randomUUID(),
+        occurredAt: new Date().toISOString(),
+        type: "llm",
+      };
+      const recorded = await fetch(`${url}/usage`, {
+        method: "POST",
+        headers,
+        body: JSON.stringify(use),
+      });
+      expect(recorded.status).toBe(200);
+
+      const worker = processTree(first.pid).find(({ command }) =>
+        /functions-host\/worker/.test(command),
+      );
+      process.kill(worker?.pid ?? 0, "SIGKILL");
+      await first.until(
+        /The worker ended \(SIGKILL\); the backends go on.\n[\s\S]*The worker runs again./,
+      );
+      await healthy(url);
+
+      const pids = pidsOf(first.pid);
+      first.child.kill("SIGINT");
+      expect(await first.ended).toBe(0);
+      expect(stillRunning(pids)).toEqual([]);
+      expect(first.stdout()).toContain("Everything is stopped.");
+
+      const second = start("local/start.ts", ["--empty", "--dir", dir]);
+      const again = await fetch(`${await urlOf(second)}/usage/acme`, { headers });
+      expect(await again.json()).toMatchObject({ recorded: "7" });
+    },
+    2 * BOOT_LIMIT_MS,
+  );
+
+  test(
+    "lets a simulated product record usage, and shows that all of it is booked",
+    async () => {
+      const dir = join(root, "sample");
+      const run = start("local/start.ts", ["--dir", dir], { SAMPLE_DURATION_MS: "1500" });
+      await run.until(/Every token is booked exactly once./);
+      expect(run.stdout()).toMatch(/repeated [1-9]\d* of them/);
+      const rows = [...run.stdout().matchAll(/^ {2}[a-z-]+ {2,}\S.*? {2,}(\d+) {2,}(\d+)$/gm)];
+      expect(rows).toHaveLength(5);
+      for (const [, recorded, booked] of rows) expect(booked).toBe(recorded);
+    },
+    BOOT_LIMIT_MS,
+  );
+
+  test(
+    "leaves nothing when it is killed, or when npm is",
+    async () => {
+      const args = ["--empty", "--database", "postgres"];
+      const direct = start("local/start.ts", ["--empty", "--dir", join(root, "killed")]);
+      const npm = spawn("npm", ["start", "--", ...args, "--dir", join(root, "npm-killed")], {
+        cwd: ROOT,
+        stdio: ["ignore", "pipe", "ignore"],
+      });
+      await Promise.all([
+        urlOf(direct),
+        new Promise<void>((resolve) => {
+          npm.stdout.on("data", (data) => RUNS_AT.test(String(data)) && resolve());
+        }),
+      ]);
+      const pids = [...pidsOf(direct.pid), ...pidsOf(npm.pid ?? 0)];
+      direct.child.kill("SIGKILL");
+      npm.kill("SIGKILL");
+      await gone(pids);
+    },
+    BOOT_LIMIT_MS,
+  );
+
+  test("says which port is taken and what to do", async () => {
+    const taken = createServer();
+    const port = await freePort();
+    await new Promise<void>((resolve) => taken.listen(port, "127.0.0.1", resolve));
+    const run = start("local/start.ts", ["--port", String(port), "--dir", join(root, "taken")]);
+    expect(await run.ended).toBe(1);
+    expect(run.stderr()).toContain(
+      `Port ${port} is taken, and the Functions host is to listen there.`,
+    );
+    expect(run.stderr()).toContain("with --port");
+    taken.close();
+  });
+
+  test(
+    "ends at Ctrl+C also while it is starting",
+    async () => {
+      const run = start("local/start.ts", ["--empty", "--dir", join(root, "impatient")]);
+      await run.until(/Redis ready/);
+      const pids = pidsOf(run.pid);
+      run.child.kill("SIGINT");
+      expect(await run.ended).toBe(0);
+      await gone(pids);
+    },
+    BOOT_LIMIT_MS,
+  );
+});
+
+describe("npm run dev", () => {
+  test(
+    "starts the worker again when a source changes",
+    async () => {
+      const run = start("local/dev.ts", ["--dir", join(root, "dev")]);
+      const url = await urlOf(run);
+      await run.until(/Watching src/);
+      const now = new Date();
+      utimesSync(join(ROOT, "src/queues.ts"), now, now);
+      await run.until(/queues\.ts changed[\s\S]*The worker runs again\./);
+      await healthy(url);
+    },
+    BOOT_LIMIT_MS,
+  );
+});
