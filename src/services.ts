@@ -10,8 +10,9 @@ import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
 import { quarantineLedger } from "./lib/usage/quarantine.supabase.ts";
 import { shardQueue } from "./lib/usage/shard-queue.storage.ts";
+import { usageExplainLedger } from "./lib/usage/usage-explain.supabase.ts";
 import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.supabase.ts";
-import { usageCounters, usageLog } from "./lib/usage/usage-log.redis.ts";
+import { usageCounters, usageLog, usageTail } from "./lib/usage/usage-log.redis.ts";
 import { createUsageProducer } from "./lib/usage/usage-producer.ts";
 import { usageReads } from "./lib/usage/usage-reads.supabase.ts";
 
@@ -33,6 +34,8 @@ export function createServices(config: Config, clock = systemClock) {
     usageLog: log,
     shardHeads: log,
     usageCounters: usageCounters(redis),
+    usageTail: usageTail(redis),
+    usageExplainLedger: usageExplainLedger(rpc),
     usageLedger: usageLedger(rpc),
     runLedger: runLedger(rpc),
     shardReports: shardReports(rpc),

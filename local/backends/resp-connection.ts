@@ -54,7 +54,7 @@ export class RespConnection {
     const deliver = (reply: RespReply): void => waiting.shift()?.resolve(reply);
     const parser = new RedisParser({
       returnBuffers: true,
-      returnReply: (reply) => deliver(reply as RespReply),
+      returnReply: (reply) => deliver(withOwnErrors(reply)),
       returnError: (error) => deliver(new RedisReplyError(error.message)),
       returnFatalError: (error) => void socket.destroy(error),
     });
@@ -72,4 +72,10 @@ export class RespConnection {
 function encode(command: readonly string[]): string {
   const parts = command.map((part) => `$${Buffer.byteLength(part)}\r\n${part}\r\n`);
   return `*${command.length}\r\n${parts.join("")}`;
+}
+
+/** The parser has an error class of its own for the errors inside a list, such as those of EXEC. */
+function withOwnErrors(reply: unknown): RespReply {
+  if (reply instanceof Error) return new RedisReplyError(reply.message);
+  return Array.isArray(reply) ? reply.map(withOwnErrors) : (reply as RespReply);
 }

@@ -10,27 +10,27 @@ export interface CachedHealth {
   read(): Promise<Health>;
 }
 
-/** One probe at a time per process. */
+/** One probe at a time per process. A probe that fails is not remembered; the next read tries again. */
 export function cachedHealth(clock: Clock, probe: () => Promise<Health>): CachedHealth {
   let known: Health | undefined;
   let running: Promise<Health> | undefined;
-  const refresh = (): Promise<Health> => {
-    running ??= probe()
-      .then((health) => {
-        known = health;
-        return health;
-      })
-      .finally(() => {
-        running = undefined;
-      });
-    return running;
+  const refresh = async (): Promise<Health> => {
+    try {
+      known = await probe();
+      return known;
+    } finally {
+      running = undefined;
+    }
   };
   return {
-    read: () => {
+    read: async () => {
       const age = known === undefined ? Number.POSITIVE_INFINITY : clock.now() - known.checkedAt;
-      if (known !== undefined && age < FRESH_MS) return Promise.resolve(known);
-      const next = refresh();
-      return known !== undefined && age < SHOWN_MS ? Promise.resolve(known) : next;
+      const isPast = age >= 0; // a clock that was set back must not keep an answer for hours
+      if (known !== undefined && isPast && age < FRESH_MS) return known;
+      running ??= refresh();
+      if (known === undefined || !isPast || age >= SHOWN_MS) return running;
+      running.catch(() => {}); // nobody waits for it; the read that does will see its failure
+      return known;
     },
   };
 }

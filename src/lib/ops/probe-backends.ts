@@ -1,4 +1,6 @@
 import type { Clock } from "../kernel/clock.ts";
+import { callWithin } from "../kernel/deadline.ts";
+import { transient } from "../kernel/errors.ts";
 import { classifyScheduler, type SchedulerFacts } from "./classify-scheduler.ts";
 
 export type ComponentStatus = "available" | "degraded" | "unavailable";
@@ -7,7 +9,7 @@ export interface Health {
   readonly cache: ComponentStatus;
   readonly database: ComponentStatus;
   readonly scheduler: ComponentStatus;
-  /** When the probes ran. */
+  /** When the probes began: what they saw is no older. */
   readonly checkedAt: number;
 }
 
@@ -29,26 +31,34 @@ const PROBE_DEADLINE_MS = 700;
 /** Slower than this and users notice. */
 const SLOW_MS = 300;
 
-/** Probes all backends at once. Never rejects: what does not answer in time is unavailable. */
+/** Probes all backends at once. Never rejects: what does not answer in time is unavailable, whether or not it listens. */
 export async function probeBackends({ clock, probes, dailySchedule }: HealthDeps): Promise<Health> {
-  const signal = AbortSignal.timeout(PROBE_DEADLINE_MS);
+  const checkedAt = clock.now();
   const [cache, database, scheduler] = await Promise.all([
-    timed(probes.cache(signal), signal),
-    timed(probes.database(signal), signal),
-    probes.scheduler(signal).then(
-      (facts) => classifyScheduler(dailySchedule, facts, clock.now()),
-      () => "unavailable" as const,
-    ),
+    judge(probes.cache, (_answer, ms) => bySpeed(ms)),
+    judge(probes.database, (_answer, ms) => bySpeed(ms)),
+    judge(probes.scheduler, (facts) => classifyScheduler(dailySchedule, facts, checkedAt)),
   ]);
-  return { cache, database, scheduler, checkedAt: clock.now() };
+  return { cache, database, scheduler, checkedAt };
 }
 
-async function timed(answer: Promise<void>, signal: AbortSignal): Promise<ComponentStatus> {
+async function judge<T>(
+  probe: (signal: AbortSignal) => Promise<T>,
+  status: (answer: T, ms: number) => ComponentStatus,
+): Promise<ComponentStatus> {
   const startedAt = performance.now();
   try {
-    await answer;
+    return status(await callWithin(probeLimits(), probe), performance.now() - startedAt);
   } catch {
     return "unavailable";
   }
-  return signal.aborted || performance.now() - startedAt > SLOW_MS ? "degraded" : "available";
 }
+
+/** The probes belong to all requests that wait for them, so no request ends them. */
+const probeLimits = () => ({
+  signal: new AbortController().signal,
+  timeoutMs: PROBE_DEADLINE_MS,
+  timedOut: () => transient("deadline_exceeded", { ms: PROBE_DEADLINE_MS }),
+});
+
+const bySpeed = (ms: number): ComponentStatus => (ms > SLOW_MS ? "degraded" : "available");

@@ -2,6 +2,7 @@ import { AppError, invariant } from "../kernel/errors.ts";
 import type { RedisDriver, RedisReply } from "../kernel/redis.ts";
 import type { ShardHeads } from "./dispatch-shards.ts";
 import type { UsageLog } from "./drain-shard.ts";
+import type { LogFacts } from "./explain-usage.ts";
 import type { LogRow } from "./log-entry.ts";
 import { START_LINEAGE } from "./start-lineage.lua.ts";
 import { TRIM_LOG } from "./trim-log.lua.ts";
@@ -98,5 +99,36 @@ export const usageCounters = (redis: RedisDriver): UsageCounters => ({
     const key = keysOf(shardOf(tenant)).counter(period);
     const reply = await redis.command(["HGET", key, tenant], signal);
     return reply === null ? null : asText(reply, "0");
+  },
+});
+
+/** Entries after the cursor that one explanation reads. */
+const TAIL_MAX = 5000;
+
+export interface UsageTail {
+  /** The counter of a tenant and the log after an entry, in one instant. */
+  tail(tenant: string, period: number, afterN: string, signal: AbortSignal): Promise<LogFacts>;
+}
+
+export const usageTail = (redis: RedisDriver): UsageTail => ({
+  tail: async (tenant, period, afterN, signal) => {
+    const keys = keysOf(shardOf(tenant));
+    const [meta, counter, entries] = await redis.transaction(
+      [
+        ["HMGET", keys.meta, "inc", "n"],
+        ["HGET", keys.counter(period), tenant],
+        ["XRANGE", keys.log, afterN === "0" ? "-" : `(${afterN}-0`, "+", "COUNT", String(TAIL_MAX)],
+      ],
+      signal,
+    );
+    const [inc, n] = asList(meta, "HMGET");
+    const rows = asList(entries, "XRANGE").map(toRow);
+    return {
+      inc: asText(inc, ""),
+      n: asText(n, "0"),
+      counter: counter === null ? null : asText(counter, "0"),
+      rows,
+      isWhole: rows.length < TAIL_MAX,
+    };
   },
 });

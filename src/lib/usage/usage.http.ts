@@ -10,8 +10,9 @@ import {
   type WebEnv,
 } from "../runtime/routes.http.ts";
 import { explainTotal } from "./explain-total.ts";
-import { isPeriod, periodOf } from "./usage-keys.ts";
+import { periodOf } from "./usage-keys.ts";
 import type { UsageCounters } from "./usage-log.redis.ts";
+import { PeriodQuery } from "./usage-period.http.ts";
 import type { RecordedUse, UsageProducer } from "./usage-producer.ts";
 import { BookedTotalSchema, RunProgressSchema, type UsageReads } from "./usage-reads.supabase.ts";
 import { TenantSchema, type UsageRecord, usageRecordSchema } from "./usage-record.ts";
@@ -47,18 +48,6 @@ const UsageTotal = BookedTotalSchema.extend({
   pending: z.string().nullable().describe("Recorded and not yet booked; null without a counter."),
   asOf: z.string(),
 }).openapi("UsageTotal");
-
-const PeriodQuery = z
-  .string()
-  .regex(/^\d{4}-?\d{2}$/, "must be yyyy-mm")
-  .transform((text) => Number(text.replace("-", "")))
-  .refine(isPeriod, "must be a month from 2000-01 to 2099-12")
-  .optional()
-  .openapi({
-    type: "string",
-    example: "2026-11",
-    description: "Month, UTC; default: the current one.",
-  });
 
 const recordsSchema = (nowMs: () => number) => {
   const one = usageRecordSchema(nowMs);
