@@ -77,6 +77,21 @@ const origins = z
   )
   .transform((list) => list.map((text) => new URL(text).origin));
 
+/** Switches a lane of the older producers off. */
+const OFF = "off";
+
+const counterPattern = z
+  .string()
+  .refine(
+    (text) => text === OFF || /^[^*?[\]\\]*\*[^*?[\]\\]+\*$/.test(text),
+    "must be off, or prefix*name* with two stars and no other wildcard",
+  );
+
+const tenants = z
+  .string()
+  .transform((text) => text.split(",").map((tenant) => tenant.trim()))
+  .refine((list) => list.every((tenant) => tenant !== ""), "must be tenants separated by commas");
+
 /**
  * Every setting of the service: the name is public interface, an empty value counts as absent. Each has a row in
  * `docs/reference/settings.md` and in `local.settings.example.json`; a test compares them.
@@ -105,6 +120,17 @@ export const SETTINGS = z.object({
   USAGE_SLICE_MS: integer(1000, 540_000, 240_000),
   USAGE_LEASE_TTL_MS: integer(5000, 900_000, 300_000),
   USAGE_RETAIN_HOURS: integer(24, 720, 48),
+  USAGE_LEGACY_PENDING_KEY: z
+    .string()
+    .max(500, "must have at most 500 characters")
+    .default("system:pending_token_reconciliation"),
+  USAGE_LEGACY_COUNTER_PATTERN: counterPattern.default("*:counter:token_usage:type:*"),
+  USAGE_LEGACY_COUNTER_DETAIL: z
+    .enum(["beside", "part"], "must be beside or part")
+    .default("beside"),
+  USAGE_LEGACY_COUNTER_TENANTS: tenants.default([]),
+  RECONCILIATION_ALERT_THRESHOLD: integer(1, 1_000_000_000_000, 1000),
+  RECONCILIATION_CRITICAL_THRESHOLD: integer(1, 1_000_000_000_000, 5000),
 });
 
 type Settings = z.infer<typeof SETTINGS>;
@@ -135,6 +161,17 @@ export interface Config {
     readonly leaseTtlMs: number;
     /** How long Redis keeps entries after they were booked. */
     readonly retainHours: number;
+    /** Drift in tokens, and records of the legacy pending set, that warn and that are critical. */
+    readonly alertThreshold: number;
+    readonly criticalThreshold: number;
+  };
+  /** Producers that do not use the log yet. Without a key or pattern that lane is off. */
+  readonly legacyUsage: {
+    readonly pendingKey?: string;
+    readonly counterPattern?: string;
+    readonly counterDetail: "beside" | "part";
+    /** Tenants whose counters are booked, because they have no other lane. */
+    readonly counterTenants: readonly string[];
   };
 }
 
@@ -230,6 +267,7 @@ function configInvalid(faults: readonly FieldFault[]): AppError {
 
 function toConfig(s: Settings): Config {
   const { REDIS_URL: redisUrl, UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = s;
+  const { USAGE_LEGACY_PENDING_KEY: pendingKey, USAGE_LEGACY_COUNTER_PATTERN: pattern } = s;
   const hasUpstash = url !== undefined && token !== undefined;
   return deepFreeze<Config>({
     serviceName: s.SERVICE_NAME,
@@ -248,6 +286,14 @@ function toConfig(s: Settings): Config {
       sliceMs: s.USAGE_SLICE_MS,
       leaseTtlMs: s.USAGE_LEASE_TTL_MS,
       retainHours: s.USAGE_RETAIN_HOURS,
+      alertThreshold: s.RECONCILIATION_ALERT_THRESHOLD,
+      criticalThreshold: s.RECONCILIATION_CRITICAL_THRESHOLD,
+    },
+    legacyUsage: {
+      ...(pendingKey === OFF ? {} : { pendingKey }),
+      ...(pattern === OFF ? {} : { counterPattern: pattern }),
+      counterDetail: s.USAGE_LEGACY_COUNTER_DETAIL,
+      counterTenants: s.USAGE_LEGACY_COUNTER_TENANTS,
     },
   });
 }

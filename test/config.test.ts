@@ -139,6 +139,36 @@ const REVIEWED: Record<
     refuses: ["4999", "900001"],
   },
   USAGE_RETAIN_HOURS: { default: 48, accepts: ["24", "720"], refuses: ["23", "721"] },
+  USAGE_LEGACY_PENDING_KEY: {
+    default: "system:pending_token_reconciliation",
+    accepts: ["off", "cache:system:pending_token_reconciliation", "k".repeat(500)],
+    refuses: ["k".repeat(501)],
+  },
+  USAGE_LEGACY_COUNTER_PATTERN: {
+    default: "*:counter:token_usage:type:*",
+    accepts: ["off", "*:counter:*", "cache:*:counter:token_usage:type:*"],
+    refuses: ["*", "**", "counter", "*:counter", "*:a*b*", "*:counter:?*", "[a]*:counter:*"],
+  },
+  USAGE_LEGACY_COUNTER_DETAIL: {
+    default: "beside",
+    accepts: ["beside", "part"],
+    refuses: ["both", "Beside"],
+  },
+  USAGE_LEGACY_COUNTER_TENANTS: {
+    default: [],
+    accepts: ["acme", "acme, 7c9e6679-7425-40de-944b-e07fc1f90ae7"],
+    refuses: ["acme,,beta", ",acme"],
+  },
+  RECONCILIATION_ALERT_THRESHOLD: {
+    default: 1000,
+    accepts: ["1", "1000000000000"],
+    refuses: ["0", "1000000000001", "-1", "1.5"],
+  },
+  RECONCILIATION_CRITICAL_THRESHOLD: {
+    default: 5000,
+    accepts: ["1", "1000000000000"],
+    refuses: ["0", "1000000000001", "-1", "1.5"],
+  },
 };
 const NAMES = Object.keys(SETTINGS.shape) as SettingName[];
 

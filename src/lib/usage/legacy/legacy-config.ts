@@ -1,4 +1,5 @@
-import type { CounterDetail, CounterPattern } from "./counter-key.ts";
+import { invariant } from "../../kernel/errors.ts";
+import { type CounterDetail, type CounterPattern, parseCounterPattern } from "./counter-key.ts";
 
 /** The settings of the legacy lanes. */
 export interface LegacyConfig {
@@ -15,4 +16,35 @@ export interface LegacyConfig {
   readonly alertThreshold: number;
   readonly criticalThreshold: number;
   readonly isTrackingEnabled: boolean;
+}
+
+export interface LegacySettings {
+  readonly usage: Pick<
+    LegacyConfig,
+    "sliceMs" | "alertThreshold" | "criticalThreshold" | "isTrackingEnabled"
+  >;
+  readonly legacyUsage: {
+    readonly pendingKey?: string;
+    /** Judged with all other settings at the start. */
+    readonly counterPattern?: string;
+    readonly counterDetail: CounterDetail;
+    readonly counterTenants: readonly string[];
+  };
+}
+
+export function legacyConfigOf({ usage, legacyUsage }: LegacySettings): LegacyConfig {
+  const { sliceMs, alertThreshold, criticalThreshold, isTrackingEnabled } = usage;
+  const { pendingKey, counterPattern, counterDetail, counterTenants } = legacyUsage;
+  const pattern = counterPattern === undefined ? undefined : parseCounterPattern(counterPattern);
+  invariant(counterPattern === undefined || pattern !== undefined, "the pattern was judged before");
+  return {
+    pendingKey,
+    counterPattern: pattern,
+    counterDetail,
+    counterTenants: new Set(counterTenants),
+    sliceMs,
+    alertThreshold,
+    criticalThreshold,
+    isTrackingEnabled,
+  };
 }
