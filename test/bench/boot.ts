@@ -98,11 +98,11 @@ function reportMemory(tree: readonly ProcessRow[]): void {
   }
 }
 
-const megabytes = (kb: number): string => (kb / 1024).toFixed(1);
+function megabytes(kb: number): string {
+  return (kb / 1024).toFixed(1);
+}
 
-const shorten = (command: string): string =>
-  command
-    .replaceAll(ROOT, "")
-    .replace(/^\S*\/(node|postgres)\b/, "$1")
-    .replace(/\s+/g, " ")
-    .slice(0, 90);
+function shorten(command: string): string {
+  const path = command.replaceAll(ROOT, "").replace(/^\S*\/(node|postgres)\b/, "$1");
+  return path.replace(/\s+/g, " ").slice(0, 90);
+}
