@@ -15,19 +15,17 @@ export function cachedHealth(clock: Clock, probe: () => Promise<Health>): Cached
   let known: Health | undefined;
   let running: Promise<Health> | undefined;
   const refresh = async (): Promise<Health> => {
-    try {
-      known = await probe();
-      return known;
-    } finally {
-      running = undefined;
-    }
+    known = await probe();
+    return known;
   };
   return {
     read: async () => {
       const age = known === undefined ? Number.POSITIVE_INFINITY : clock.now() - known.checkedAt;
       const isPast = age >= 0; // a clock that was set back must not keep an answer for hours
       if (known !== undefined && isPast && age < FRESH_MS) return known;
-      running ??= refresh();
+      running ??= refresh().finally(() => {
+        running = undefined;
+      });
       if (known === undefined || !isPast || age >= SHOWN_MS) return running;
       running.catch(() => {}); // nobody waits for it; the read that does will see its failure
       return known;
