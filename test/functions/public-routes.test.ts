@@ -1,0 +1,130 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { graphWebhookRoutes } from "../../src/lib/graph/graph-webhook.http.ts";
+import { probeRoutes } from "../../src/lib/ops/probes.http.ts";
+import { matchRoute, routeTable } from "../../src/lib/runtime/route-table.http.ts";
+import { type Answer, type Send, sendToHandler } from "../support/http-shell.ts";
+import { CLOSED_PORTS, httpHandlerOf, loadApp } from "../support/loaded-app.ts";
+
+/**
+ * What answers without credentials, reviewed by hand, with the status that it has when no backend is there. Everything
+ * else must ask for a key.
+ */
+const PUBLIC_ROUTES: Record<string, Record<string, number>> = {
+  healthProbes: { "GET /health": 503, "GET /healthz": 200, "GET /readyz": 503 },
+  graphWebhook: { "POST /listen": 503, "POST /listen/lifecycle": 503 },
+  managementApi: { "GET /docs": 200, "GET /openapi.json": 200 },
+};
+const HTTP_FUNCTIONS = Object.keys(PUBLIC_ROUTES);
+
+const unused = (): never => {
+  throw new Error("the routes are only listed");
+};
+
+let send: Record<string, Send>;
+/** `METHOD /path` of every route of each function. */
+let routes: Record<string, string[]>;
+
+beforeAll(async () => {
+  const core = await loadApp(CLOSED_PORTS);
+  send = Object.fromEntries(
+    HTTP_FUNCTIONS.map((name) => [name, sendToHandler(httpHandlerOf(core, name))]),
+  );
+  const namesOf = (app: Parameters<typeof routeTable>[0]) =>
+    routeTable(app).map(({ method, path }) => `${method} ${path}`);
+  routes = {
+    healthProbes: namesOf(probeRoutes(unused)),
+    graphWebhook: namesOf(graphWebhookRoutes()),
+    managementApi: await documentedRoutes(),
+  };
+});
+
+async function documentedRoutes(): Promise<string[]> {
+  const answer = await send["managementApi"]?.("/openapi.json");
+  expect(answer?.status, JSON.stringify(answer?.lines)).toBe(200);
+  const paths = answer?.json()["paths"] as Record<string, Record<string, unknown>>;
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+  );
+}
+
+/** Asks one route of one function without credentials. */
+function ask(name: string, route: string, headers: Record<string, string> = {}): Promise<Answer> {
+  const [method = "", path = ""] = route.split(" ");
+  const filled = path.replaceAll(/\{\w+\}/g, "1");
+  const body = method === "GET" ? {} : { body: "{}" };
+  const all = { "content-type": "application/json", ...headers };
+  const sender = send[name];
+  if (sender === undefined) throw new Error(`no HTTP function is called ${name}`);
+  return sender(filled, { method, headers: all, ...body });
+}
+
+test("the HTTP functions are those that this file reviews", async () => {
+  const core = await loadApp(CLOSED_PORTS);
+  const names = core
+    .registrations()
+    .filter(({ metadata }) =>
+      Object.values(metadata.bindings).some(({ type }) => type === "httpTrigger"),
+    )
+    .map(({ id }) => id);
+  expect(names.sort()).toEqual([...HTTP_FUNCTIONS].sort());
+});
+
+describe.each(HTTP_FUNCTIONS)("%s", (name) => {
+  test("answers nothing outside the public list without credentials", async () => {
+    const own = routes[name] ?? [];
+    expect(own.length).toBeGreaterThan(1);
+    const answers = await Promise.all(
+      own.map(async (route) => [route, await ask(name, route)] as const),
+    );
+    const open = answers.filter(([, { status }]) => status !== 401);
+    expect(Object.fromEntries(open.map(([route, { status }]) => [route, status]))).toEqual(
+      PUBLIC_ROUTES[name],
+    );
+  });
+
+  test("does not take an empty, a made-up or a stolen-looking key for one", async () => {
+    const closed = (routes[name] ?? []).filter((route) => !(route in (PUBLIC_ROUTES[name] ?? {})));
+    for (const route of closed)
+      for (const headers of [
+        { "x-api-key": "" },
+        { "x-api-key": "admin" },
+        { authorization: "Bearer eyJ.x.y" },
+      ]) {
+        expect((await ask(name, route, headers)).status, route).toBe(401);
+      }
+  });
+
+  test("answers the routes of the others with a 404", async () => {
+    const others = HTTP_FUNCTIONS.filter((other) => other !== name).flatMap(
+      (other) => routes[other] ?? [],
+    );
+    for (const route of others) {
+      const answer = await ask(name, route);
+      expect([answer.status, answer.json()["code"]], route).toEqual([404, "route_unknown"]);
+    }
+  });
+});
+
+test("no route is hidden behind one that comes before it", () => {
+  for (const app of [probeRoutes(unused), graphWebhookRoutes()]) {
+    const rows = routeTable(app);
+    for (const row of rows) {
+      const filled = row.path.replaceAll(/\{\w+\}/g, "1");
+      expect(matchRoute(rows, row.method, filled)).toEqual({ kind: "found", row });
+    }
+  }
+});
+
+test("the webhook keeps Graph's notifications with Graph until it is configured", async () => {
+  const handshake = await send["graphWebhook"]?.("/listen?validationToken=abc", {
+    method: "POST",
+    headers: { "content-type": "text/plain; charset=utf-8" },
+  });
+  expect(handshake?.status).toBe(503);
+  expect(handshake?.json()).toMatchObject({
+    code: "graph_not_configured",
+    detail: "no GRAPH_* setting is present",
+  });
+  expect(handshake?.headers.get("retry-after")).toBe("5");
+  expect(handshake?.text).not.toContain("abc");
+});
