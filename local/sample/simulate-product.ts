@@ -34,7 +34,7 @@ export async function simulateProduct(
   let recorded = 0;
   let duplicates = 0;
   for (let request = 1; request <= requests && !stop.aborted; request++) {
-    const use = makeUse();
+    const use = makeUse(COMPANIES[request - 1] ?? pickCompany()); // nobody is left out
     const times = request % RETRY_EVERY === 0 ? 2 : 1;
     for (let attempt = 0; attempt < times; attempt++) {
       const { outcome } = await producer.record(use, AbortSignal.timeout(RECORD_WITHIN_MS));
@@ -46,8 +46,7 @@ export async function simulateProduct(
   return { recorded, duplicates };
 }
 
-function makeUse(): UsageRecord {
-  const { tenant } = pickCompany();
+function makeUse({ tenant }: Company): UsageRecord {
   const base = { tenant, requestId: randomUUID(), occurredAt: Date.now() };
   if (randomInt(5) === 0) {
     return { ...base, type: "embedding", model: EMBEDDING_MODEL, tokens: randomInt(200, 4_000) };
