@@ -16,7 +16,8 @@ let replayed: TestDatabase;
 let fresh: TestDatabase;
 beforeAll(async () => {
   [replayed, fresh] = await Promise.all([openDatabase(), openDatabase()]);
-  await fresh.sql`drop schema worker cascade`;
+  await fresh.sql`drop schema worker, public cascade`;
+  await fresh.sql`create schema public`;
   for (const file of schemaFiles()) await load(fresh.sql, readFileSync(file, "utf8"), file);
 });
 afterAll(() => Promise.all([replayed.close(), fresh.close()]));
@@ -71,7 +72,7 @@ const CATALOGS = {
      where c.relnamespace = 'worker'::regnamespace and c.relname !~ '_\\d{8}$'`,
   functions: `
     select oid::regprocedure::text as name, pg_get_functiondef(oid) as definition, proacl::text[] as grants
-      from pg_proc where pronamespace = 'worker'::regnamespace`,
+      from pg_proc where pronamespace in ('worker'::regnamespace, 'public'::regnamespace)`,
   triggers: `
     select tgrelid::regclass || '.' || tgname as name, pg_get_triggerdef(t.oid) as definition
       from pg_trigger t
@@ -132,6 +133,31 @@ describe("schema files", () => {
 
   test("may be loaded a second time", async () => {
     for (const file of schemaFiles()) await load(fresh.sql, readFileSync(file, "utf8"), file);
+  });
+});
+
+describe("docs/reference/tables.md", () => {
+  const page = readFileSync(`${SUPABASE_DIR}/../docs/reference/tables.md`, "utf8");
+
+  test("names every table and every function", async () => {
+    const rows = await replayed.sql`
+      select relname as name from pg_class
+       where relnamespace = 'worker'::regnamespace and relkind in ('r', 'p') and relname !~ '_\\d{8}$'
+       union
+      select proname from pg_proc where pronamespace = 'worker'::regnamespace`;
+    const missing = rows
+      .map(({ name }) => String(name))
+      .filter((name) => !page.includes(`\`${name}\``));
+    expect(missing, "add a row to docs/reference/tables.md").toEqual([]);
+  });
+
+  test("shows queries that run, and finds nothing wrong in a new database", async () => {
+    const [, queries = ""] = /```sql\n([\s\S]*?)```/.exec(page) ?? [];
+    const statements = queries.split(";").filter((statement) => /\bselect\b/.test(statement));
+    expect(statements.length).toBeGreaterThan(4);
+    for (const statement of statements) {
+      expect(await replayed.sql.unsafe(statement), statement).toHaveLength(0);
+    }
   });
 });
 

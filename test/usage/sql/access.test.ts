@@ -30,7 +30,8 @@ const tables = async (): Promise<string[]> => {
 
 const functions = async (): Promise<string[]> => {
   const rows = await world.sql`
-    select oid::regprocedure::text as name from pg_proc where pronamespace = 'worker'::regnamespace`;
+    select oid::regprocedure::text as name from pg_proc
+     where pronamespace in ('worker'::regnamespace, 'public'::regnamespace)`;
   return rows.map((row) => String(row["name"]));
 };
 

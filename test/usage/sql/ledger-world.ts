@@ -131,6 +131,14 @@ export const uidOf = (tenant: string, request: string): string =>
     .digest("hex")
     .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, "$1-$2-$3-$4-$5");
 
+/** How many sessions of this database wait for a lock at this moment. */
+export async function waitingLocks(sql: Sql): Promise<number> {
+  const [row] = await sql`
+    select count(*)::int as waiting from pg_stat_activity
+     where datname = current_database() and wait_event_type = 'Lock'`;
+  return row?.["waiting"];
+}
+
 async function openShard(world: LedgerWorld, shard: number): Promise<LedgerShard> {
   const entries: LogEntry[] = [];
   const tenant = `tenant-${shard}-${randomUUID().slice(0, 8)}`;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type LedgerWorld, openLedgerWorld } from "./ledger-world.ts";
+import { type LedgerWorld, openLedgerWorld, waitingLocks } from "./ledger-world.ts";
 
 let world: LedgerWorld;
 beforeAll(async () => {
@@ -17,13 +17,6 @@ const partitionOf = async (tenant: string) => {
     select distinct tableoid::regclass::text as part from worker.usage_events where tenant = ${tenant}`;
   return rows.map(({ part }) => part);
 };
-
-async function waitingLocks(): Promise<number> {
-  const [row] = await world.sql`
-    select count(*)::int as waiting from pg_locks
-     where not granted and database = (select oid from pg_database where datname = current_database())`;
-  return row?.["waiting"];
-}
 
 describe("days", () => {
   test("around the installation have a partition from the start", async () => {
@@ -81,7 +74,7 @@ describe("days", () => {
       await world.call("usage_apply_batch", batch, transaction as never);
       const pending = ensure("2036-03-01", "2036-03-01");
       pending.catch(() => undefined); // its answer is looked at below
-      await expect.poll(waitingLocks).toBe(1);
+      await expect.poll(() => waitingLocks(world.sql)).toBe(1);
       return { pending };
     });
     expect(await made.pending).toBe(1);

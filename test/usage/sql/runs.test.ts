@@ -5,6 +5,7 @@ import {
   type LedgerShard,
   type LedgerWorld,
   openLedgerWorld,
+  waitingLocks,
 } from "./ledger-world.ts";
 
 let world: LedgerWorld;
@@ -188,6 +189,22 @@ describe("a run", () => {
     const answers = await Promise.all(shards.map(({ shard }) => report(run, shard, "done")));
     expect(answers.filter(({ finished }) => finished === true)).toHaveLength(1);
     expect(await readRun(run)).toMatchObject({ status: "succeeded", shardsDone: 20 });
+  });
+
+  test("is finished by the later of two reports, even when both are under way at once", async () => {
+    const run = await startRun([
+      { shard: 1, pending: 1 },
+      { shard: 2, pending: 1 },
+    ]);
+    const { second } = await world.sql.begin(async (transaction) => {
+      const first = { p_run: run, p_shard: 1, p_state: "done" };
+      await world.call("usage_report_shard", first, transaction as never);
+      const pending = report(run, 2, "done");
+      pending.catch(() => undefined); // its answer is looked at below
+      await expect.poll(() => waitingLocks(world.sql)).toBe(1);
+      return { second: pending };
+    });
+    expect(await second).toEqual({ status: "ok", run: "succeeded", finished: true });
   });
 
   test("or shard that nobody planned is unknown", async () => {
