@@ -65,35 +65,49 @@ export function installCoreModule(log: HostLog): Core {
   return core;
 }
 
-function createCore(log: HostLog): { core: Core; api: object } {
-  const hooks = createHooks();
+interface Registry {
+  register(metadata: FunctionMetadata, callback: FunctionCallback): Disposable;
+  all(): readonly Registration[];
+  lock(): void;
+}
+
+function createRegistry(): Registry {
   const registered = new Map<string, Registration>();
-  const appHookData: Record<string, unknown> = {};
-  let model: ProgrammingModel | undefined;
   let isLocked = false;
   const refuseWhenLocked = (what: string) => {
     if (isLocked) throw new AzFuncSystemError(`A function can only be ${what} during app startup.`);
   };
-  const register = (metadata: FunctionMetadata, callback: FunctionCallback) => {
-    refuseWhenLocked("registered");
-    const id = metadata.name;
-    if (registered.has(id)) {
-      throw new AzFuncSystemError(`A function with id "${id}" has already been registered.`);
-    }
-    registered.set(id, { id, metadata, callback });
-    return new Disposable(() => {
-      refuseWhenLocked("disposed");
-      registered.delete(id);
-    });
+  return {
+    register: (metadata, callback) => {
+      refuseWhenLocked("registered");
+      const id = metadata.name;
+      if (registered.has(id)) {
+        throw new AzFuncSystemError(`A function with id "${id}" has already been registered.`);
+      }
+      registered.set(id, { id, metadata, callback });
+      return new Disposable(() => {
+        refuseWhenLocked("disposed");
+        registered.delete(id);
+      });
+    },
+    all: () => [...registered.values()],
+    lock: () => {
+      isLocked = true;
+    },
   };
+}
+
+function createCore(log: HostLog): { core: Core; api: object } {
+  const hooks = createHooks();
+  const registry = createRegistry();
+  const appHookData: Record<string, unknown> = {};
+  let model: ProgrammingModel | undefined;
   const core: Core = {
     hooks,
     appHookData,
     model: () => model,
-    registrations: () => [...registered.values()],
-    lock: () => {
-      isLocked = true;
-    },
+    registrations: registry.all,
+    lock: registry.lock,
     log: (level, category, message, from) => {
       const entry = { level, category, message, invocationContext: from?.context, hookData: {} };
       const hooked = { ...entry, appHookData };
@@ -112,7 +126,7 @@ function createCore(log: HostLog): { core: Core; api: object } {
     getProgrammingModel: () => model,
     registerHook: (name: string, callback: HookCallback) =>
       new Disposable(hooks.add(name, callback)),
-    registerFunction: register,
+    registerFunction: registry.register,
     log: core.log,
     Disposable,
   };

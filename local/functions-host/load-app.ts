@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import glob from "fast-glob";
 import { StartError } from "../backends/start-error.ts";
 
 export interface AppLocation {
@@ -24,6 +23,7 @@ export async function loadApp(location: AppLocation): Promise<void> {
 
 async function mainFiles(dir: string): Promise<string[]> {
   const main = readMain(dir);
+  const { default: glob } = await import("fast-glob"); // not needed when an entry is named
   const files = await glob(main.replace(/^\.\//, ""), { cwd: dir });
   if (files.length > 0) return files.sort();
   throw new StartError(

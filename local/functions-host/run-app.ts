@@ -46,22 +46,17 @@ export async function runApp(parts: HostParts): Promise<HostControl> {
   const { app, listener, log } = parts;
   const inFlight = createInFlight();
   const stopping = new AbortController();
-  const writeOutputs: QueueHost["writeOutputs"] = async (fn, response) =>
-    queues?.writeOutputs(fn, response);
   const executor = createExecutor({
     core: app.core,
     log,
     inFlight,
     stopping: stopping.signal,
     timeoutMs: parts.hostJson.functionTimeoutMs,
-    writeOutputs,
+    writeOutputs: async (fn, response) => queues?.writeOutputs(fn, response),
   });
   const queues = await openQueues(parts, executor, inFlight);
   const timers = createTimers(parts, executor, inFlight);
-  const runByHand = async (fn: HostedFunction, input: unknown) => {
-    const timerInfo = timers.find((it) => it.functionName === fn.name)?.info();
-    await executor.execute(fn, handInput(fn, input, { url: parts.url, timerInfo }));
-  };
+  const runByHand = createRunByHand(parts, executor, timers);
   const runLater = (fn: HostedFunction, input: unknown) => void runByHand(fn, input).catch(ignore);
   const http = httpDeps(parts, executor, runLater);
   for (const timer of timers) timer.start(); // the first one fails when the file with the status is broken
@@ -69,20 +64,49 @@ export async function runApp(parts: HostParts): Promise<HostControl> {
   queues?.start();
 
   let stopped: Promise<void> | undefined;
-  const stop = async () => {
-    for (const timer of timers) timer.stop();
-    stopping.abort();
-    if (queues !== undefined) inFlight.track(queues.stop());
-    await Promise.all([listener.close(parts.stopWithinMs), inFlight.drain(parts.stopWithinMs)]);
-    if (inFlight.size() > 0) log("warning", `${inFlight.size()} run(s) did not end in time.`);
-    await terminate(parts);
-  };
   return {
     runFunction: async (name, input) => runByHand(findFunction(app.functions, name), input),
     stop: () => {
-      stopped ??= stop();
+      stopped ??= stopApp(parts, { timers, queues, stopping, inFlight });
       return stopped;
     },
+  };
+}
+
+interface RunningParts {
+  readonly timers: readonly TimerListener[];
+  readonly queues: QueueHost | undefined;
+  readonly stopping: AbortController;
+  readonly inFlight: InFlight;
+}
+
+/** Begins nothing more, lets what runs end, and then lets the app clean up. */
+async function stopApp(parts: HostParts, running: RunningParts): Promise<void> {
+  const { listener, log, stopWithinMs } = parts;
+  const { timers, queues, stopping, inFlight } = running;
+  for (const timer of timers) timer.stop();
+  stopping.abort();
+  if (queues !== undefined) inFlight.track(queues.stop());
+  await Promise.all([listener.close(stopWithinMs), inFlight.drain(stopWithinMs)]);
+  if (inFlight.size() > 0) log("warning", `${inFlight.size()} run(s) did not end in time.`);
+  await terminate(parts);
+}
+
+type RunByHand = (fn: HostedFunction, input: unknown) => Promise<void>;
+
+function createRunByHand(
+  { app, url, log }: HostParts,
+  executor: Executor,
+  timers: readonly TimerListener[],
+): RunByHand {
+  return async (fn, input) => {
+    if (app.capabilities.HttpUri !== undefined && fn.trigger.kind === "http") {
+      const message = `"${fn.name}" streams: it can only be run by an HTTP request.`;
+      log("error", message, { functionName: fn.name });
+      throw new Error(message);
+    }
+    const timerInfo = timers.find((it) => it.functionName === fn.name)?.info();
+    await executor.execute(fn, handInput(fn, input, { url, timerInfo }));
   };
 }
 

@@ -21,6 +21,7 @@ beforeAll(async () => {
     keys: KEYS,
     cors: ["https://app.example.com"],
     timers: false,
+    stopWithinMs: 200,
     stateFile: `${tempDir()}/timers.json`,
     logger: log.logger,
   });
@@ -248,6 +249,14 @@ test("a preflight is answered for allowed origins only", async () => {
 
 test("a path without a function at the root shows that the host is up", async () => {
   expect(await (await call("/")).text()).toContain("The Functions host is running.");
+});
+
+test("stop waits no longer than it is told for a function that never ends", async () => {
+  const stuck = call("/stuck").catch(() => "cut");
+  await until("the run", () => log.entries.some(({ functionName }) => functionName === "stuck"));
+  await host.stop();
+  expect(await stuck).toBe("cut");
+  expect(log.entries.at(-1)?.message).toBe("1 run(s) did not end in time.");
 });
 
 interface RawRequest {

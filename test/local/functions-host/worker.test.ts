@@ -9,6 +9,8 @@ import {
   afterTests,
   createApp,
   fixture,
+  runWorker,
+  startAndStop,
   startWorker,
   type TestWorker,
   tempDir,
@@ -254,6 +256,7 @@ test("a parent that is killed leaves no worker behind", async () => {
     "the worker",
     () => Number(/(\d+) READY/.exec(printed)?.[1]) || undefined,
   );
+  afterTests(() => isAlive(pid) && process.kill(pid, "SIGKILL"));
   expect(isAlive(pid)).toBe(true);
   parent.kill("SIGKILL");
   await until("the end of the worker", () => !isAlive(pid));
