@@ -8,6 +8,15 @@ import { databaseProbe } from "./lib/ops/probes.supabase.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
+import { legacyConfigOf } from "./lib/usage/legacy/legacy-config.ts";
+import { legacyCounters, pendingSet } from "./lib/usage/legacy/legacy-lanes.redis.ts";
+import {
+  counterLedger,
+  legacyRuns,
+  pendingLedger,
+} from "./lib/usage/legacy/legacy-ledger.supabase.ts";
+import { legacyQueue } from "./lib/usage/legacy/legacy-queue.storage.ts";
+import { legacyReads } from "./lib/usage/legacy/legacy-reads.supabase.ts";
 import { quarantineLedger } from "./lib/usage/quarantine.supabase.ts";
 import { shardQueue } from "./lib/usage/shard-queue.storage.ts";
 import { usageExplainLedger } from "./lib/usage/usage-explain.supabase.ts";
@@ -26,6 +35,7 @@ export function createServices(config: Config, clock = systemClock) {
   const log = usageLog(redis);
   const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
   const { dailySchedule } = config.usage;
+  const legacyConfig = legacyConfigOf(config);
   return {
     config,
     clock,
@@ -42,6 +52,14 @@ export function createServices(config: Config, clock = systemClock) {
     usageReads: usageReads(rpc),
     quarantineLedger: quarantineLedger(rpc),
     shardQueue: shardQueue(sender),
+    legacyConfig,
+    pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
+    pendingLedger: pendingLedger(rpc),
+    legacyCounters: legacyCounters(redis),
+    counterLedger: counterLedger(rpc),
+    legacyRuns: legacyRuns(rpc),
+    legacyReads: legacyReads(rpc),
+    legacyQueue: legacyQueue(sender),
     usageProducer: createUsageProducer({ redis, clock, isEnabled: config.usage.isTrackingEnabled }),
     health: cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule })),
     /** In the reverse order of what may still need what. */

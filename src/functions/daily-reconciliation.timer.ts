@@ -2,12 +2,17 @@ import { app } from "@azure/functions";
 import { scheduleOf } from "../config.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { dispatchShards } from "../lib/usage/dispatch-shards.ts";
+import { dispatchLegacy } from "../lib/usage/legacy/dispatch-legacy.ts";
 import { services } from "../services.ts";
 
-/** Sends one message per usage shard with work; the shard queue does the work. Safe to run twice. */
+/** Sends one message per usage shard with work, then one for the legacy lanes; queues do the work. Safe to run twice. */
 app.timer("dailyReconciliation", {
   schedule: scheduleOf("RECONCILIATION_SCHEDULE_DAILY"),
-  handler: (_timer, context) => runTrigger(context, (run) => dispatchShards(services(), run)),
+  handler: (_timer, context) =>
+    runTrigger(context, async (run) => {
+      await dispatchShards(services(), run);
+      await dispatchLegacy(services(), run);
+    }),
   retry: {
     strategy: "exponentialBackoff",
     maxRetryCount: 5,

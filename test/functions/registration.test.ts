@@ -80,6 +80,8 @@ const REVIEWED = [
     schedule: "0 2 * * *",
     retry: "exponentialBackoff 5",
   },
+  queue("drainLegacyUsage", "usage-legacy"),
+  queue("drainLegacyUsagePoison", "usage-legacy-poison"),
   http("graphWebhook", "listen/{*path}"),
   http("healthProbes", "{probe:regex(^(health|healthz|readyz)$)}"),
   http("managementApi", "{*path}"),

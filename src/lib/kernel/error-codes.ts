@@ -49,6 +49,7 @@ export const ERROR_CODES = {
   usage_replica_stale: row("transient", 503, "A read came from a replica that lags behind"),
   usage_quarantine_unknown: row("permanent", 404, "No such quarantined entry"),
   usage_quarantine_not_bookable: row("permanent", 409, "The quarantined entry cannot be booked"),
+  usage_legacy_not_apart: row("permanent", 404, "Both sides of the tenant agree"),
   usage_run_unknown: row("permanent", 404, "No such reconciliation run"),
   graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
 } as const satisfies Record<string, ErrorCodeRow>;

@@ -1,3 +1,4 @@
+import type { Run } from "../../kernel/run.ts";
 import type { LegacyRunSummary } from "./drain-legacy.ts";
 import type { LegacyConfig } from "./legacy-config.ts";
 
@@ -17,7 +18,8 @@ export interface Alert {
 }
 
 export interface LegacyAlertDeps {
-  readonly alerts: Alerts;
+  /** Without them the log lines are all there is. */
+  readonly alerts?: Alerts;
   readonly legacyConfig: LegacyConfig;
 }
 
@@ -75,13 +77,19 @@ export function planAlerts(
   ];
 }
 
+/** A log line for each subject that needs a person, and its alert. */
 export async function alertLegacy(
   { alerts, legacyConfig }: LegacyAlertDeps,
   runId: string,
   summary: LegacyRunSummary,
-  signal: AbortSignal,
+  run: Run,
 ): Promise<void> {
   for (const { key, alert } of planAlerts(runId, summary, legacyConfig)) {
-    await (alert === undefined ? alerts.resolve(key, signal) : alerts.raise(alert, signal));
+    if (alert === undefined) {
+      await alerts?.resolve(key, run.signal);
+      continue;
+    }
+    run.log.warn(key, { level: alert.level, ...alert.evidence });
+    await alerts?.raise(alert, run.signal);
   }
 }

@@ -26,8 +26,7 @@ export interface CounterKey {
  * `beside`: a key with an agent or a conversation counts again what the key without them counts. `part`: each use is
  * counted under one key, whichever parts that has.
  */
-export const COUNTER_DETAILS = ["beside", "part"] as const;
-export type CounterDetail = (typeof COUNTER_DETAILS)[number];
+export type CounterDetail = "beside" | "part";
 
 const KEY_CHARACTERS_MAX = 500;
 const ID_CHARACTERS_MAX = 200;
@@ -71,10 +70,29 @@ export function parseCounterKey(pattern: CounterPattern, key: string): CounterKe
 const isPlain = (text: string, max: number): boolean =>
   text.length <= max && !CONTROL.test(text) && text.isWellFormed();
 
-/** Whether a counter is part of the sum of its tenant. */
-export const isSummed = (counter: CounterKey, detail: CounterDetail): boolean =>
+/** Which counters are read, and how they add up. */
+export interface CounterSource {
+  readonly counterPattern: CounterPattern;
+  readonly counterDetail: CounterDetail;
+}
+
+/**
+ * The counters among some keys whose sum is what their tenants used. A scan repeats keys, and finds some that only look
+ * like ours.
+ */
+export function parseCounterKeys(
+  keys: readonly string[],
+  { counterPattern, counterDetail }: CounterSource,
+): CounterKey[] {
+  return [...new Set(keys)].flatMap((key) => {
+    const counter = parseCounterKey(counterPattern, key);
+    return counter !== undefined && isSummed(counter, counterDetail) ? [counter] : [];
+  });
+}
+
+const isSummed = (counter: CounterKey, detail: CounterDetail): boolean =>
   detail === "part" || (counter.agent === "" && counter.conversation === "");
 
 /** The settings under which counters are read: under others, every counter is met for the first time. */
-export const scopeOf = (pattern: CounterPattern, detail: CounterDetail): string =>
-  `${pattern.glob} ${detail}`;
+export const scopeOf = ({ counterPattern, counterDetail }: CounterSource): string =>
+  `${counterPattern.glob} ${counterDetail}`;

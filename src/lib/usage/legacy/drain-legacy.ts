@@ -108,7 +108,7 @@ async function finishRun(
 ): Promise<void> {
   const { counterPattern, counterDetail, alertThreshold } = deps.legacyConfig;
   const isRead = counters === "compared" && counterPattern !== undefined;
-  const scope = isRead ? { scope: scopeOf(counterPattern, counterDetail) } : {};
+  const scope = isRead ? { scope: scopeOf({ counterPattern, counterDetail }) } : {};
   const end = {
     runId,
     status: "succeeded",
@@ -119,5 +119,5 @@ async function finishRun(
   const summary = await deps.legacyRuns.finish(end, run.signal);
   const { worst: _, ...numbers } = summary;
   run.note({ outcome: "drained", ...numbers });
-  await alertLegacy(deps, runId, summary, run.signal);
+  await alertLegacy(deps, runId, summary, run);
 }

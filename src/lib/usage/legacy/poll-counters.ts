@@ -1,14 +1,7 @@
 import type { Clock } from "../../kernel/clock.ts";
 import type { Run } from "../../kernel/run.ts";
 import type { Comparison, TenantSides } from "./classify-drift.ts";
-import {
-  type CounterDetail,
-  type CounterKey,
-  type CounterPattern,
-  isSummed,
-  parseCounterKey,
-  scopeOf,
-} from "./counter-key.ts";
+import { type CounterKey, type CounterSource, parseCounterKeys, scopeOf } from "./counter-key.ts";
 import type { LegacyPosition } from "./legacy-message.ts";
 import { planComparisons } from "./plan-comparisons.ts";
 import {
@@ -75,9 +68,7 @@ export interface TenantPage {
   readonly tenants: readonly TenantSides[];
 }
 
-export interface CounterConfig {
-  readonly counterPattern: CounterPattern;
-  readonly counterDetail: CounterDetail;
+export interface CounterConfig extends CounterSource {
   /** Tenants whose growth is booked, because they have no other lane. */
   readonly counterTenants: ReadonlySet<string>;
 }
@@ -101,14 +92,14 @@ export async function discoverCounters(
   cursor: string,
   run: Run,
 ): Promise<LegacyPosition> {
-  const { counterPattern, counterDetail } = config;
+  const { counterPattern } = config;
   if (cursor === "0" && !(await deps.legacyCounters.canScan(run.signal))) {
     run.log.warn("usage_legacy_counters_on_cluster", { pattern: counterPattern.glob });
     return { phase: "finish", counters: "cluster" };
   }
-  const scope = scopeOf(counterPattern, counterDetail);
+  const scope = scopeOf(config);
   const page = await deps.legacyCounters.scan(counterPattern.glob, cursor, run.signal);
-  const counters = countersOf(page.keys, config);
+  const counters = parseCounterKeys(page.keys, config);
   const keys = counters.map(({ key }) => key);
   const { isBased, counters: known } = await deps.counterLedger.find(scope, keys, run.signal);
   const remembered = new Set(known.map(({ key }) => key));
@@ -132,11 +123,11 @@ export async function pollCounters(
   position: PollPosition,
   run: Run,
 ): Promise<LegacyPosition> {
-  const scope = scopeOf(config.counterPattern, config.counterDetail);
+  const scope = scopeOf(config);
   const page = await deps.counterLedger.list(scope, position, COUNTERS_PER_PAGE, run.signal);
   const isLast = page.counters.length < COUNTERS_PER_PAGE;
   const known = new Map(page.counters.map((counter) => [counter.key, counter]));
-  const counters = countersOf([...known.keys()], config);
+  const counters = parseCounterKeys([...known.keys()], config);
   const readings = await readAll(deps, counters, known, run);
   const moves = planCounters(readings, factsOf(deps, config, page.isBased));
   const { comparisons, unfinished } = planComparisons({
@@ -156,22 +147,11 @@ export async function pollCounters(
 }
 
 const factsOf = (deps: PollCountersDeps, config: CounterConfig, isBased: boolean) => ({
-  scope: scopeOf(config.counterPattern, config.counterDetail),
+  scope: scopeOf(config),
   isBased,
   bookedTenants: config.counterTenants,
   now: deps.clock.now(),
 });
-
-/** A scan repeats keys, and finds some that only look like ours. */
-function countersOf(
-  keys: readonly string[],
-  { counterPattern, counterDetail }: CounterConfig,
-): CounterKey[] {
-  return [...new Set(keys)]
-    .map((key) => parseCounterKey(counterPattern, key))
-    .filter((counter) => counter !== undefined)
-    .filter((counter) => isSummed(counter, counterDetail));
-}
 
 async function readAll(
   deps: PollCountersDeps,
