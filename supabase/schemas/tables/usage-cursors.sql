@@ -18,6 +18,7 @@ create table if not exists worker.usage_shards (
   lease_owner text,
   lease_until timestamptz,
   updated_at timestamptz not null default now(),
+  consolidated_at timestamptz,             -- when the counters last agreed with the ledger, or were made to
   constraint usage_shards_pkey primary key (shard),
   constraint usage_shards_shard_check check (shard between 0 and 65535),
   constraint usage_shards_n_check check (n >= 0 and trimmed_n between 0 and n)
@@ -51,6 +52,7 @@ create table if not exists worker.usage_observations (
   cum numeric not null,
   count bigint,
   observed_at timestamptz not null default now(),
+  anchor text,                             -- `<uid>@<recordedUs>` of entry n; null when that is no record
   constraint usage_observations_pkey primary key (shard, inc)
 ) with (fillfactor = 70);
 alter table worker.usage_observations enable row level security;

@@ -83,6 +83,11 @@ create index if not exists usage_ledger_period_tenant_idx on worker.usage_ledger
 -- What happened in a month and is billed in another.
 create index if not exists usage_ledger_moved_idx on worker.usage_ledger (usage_period, tenant)
   where usage_period <> period;
+create index if not exists usage_ledger_moved_to_idx on worker.usage_ledger (period, tenant)
+  where usage_period <> period;
+-- A correction that names its key can be booked once.
+create unique index if not exists usage_ledger_adjustment_idx on worker.usage_ledger ((note ->> 'key'))
+  where note ? 'key';
 alter table worker.usage_ledger enable row level security;
 grant select, insert on worker.usage_ledger to service_role;
 
@@ -101,6 +106,7 @@ create table if not exists worker.usage_totals (
 ) with (fillfactor = 70);
 alter table worker.usage_totals enable row level security;
 grant select, insert, update on worker.usage_totals to service_role;
+create index if not exists usage_totals_shard_idx on worker.usage_totals (shard, period);
 
 -- A month without a row is open. A closed month never changes again.
 create table if not exists worker.usage_periods (
