@@ -5,6 +5,7 @@ import type { ShardMessage } from "./shard-message.ts";
 /** Of a busy shard: the other worker ends within its slice. */
 const BUSY_DELAY_SECONDS = 20;
 const BUSY_PARTS_MAX = 30;
+const RELEASE_DEADLINE_MS = 2000;
 
 export interface ShardReport {
   readonly runId: string;
@@ -47,11 +48,22 @@ export async function reconcileShard(
   }
   const held = lease ?? { fence: null, cursor: await deps.usageLedger.cursor(shard, run.signal) };
   const report = () => deps.shardReports.report({ runId, shard, state: "running" }, run.signal);
-  const { kind } = await drainShard(deps, { shard, runId, lease: held, report }, run);
+  const { kind } = await drainShard(deps, { shard, runId, lease: held, report }, run).finally(() =>
+    release(deps, shard, held.fence),
+  );
   run.note({ outcome: kind });
-  if (held.fence !== null) await deps.usageLedger.release(shard, held.fence, run.signal);
   if (kind === "sliced") return deps.shardQueue.send([nextPart(message)], 0, run.signal);
   await deps.shardReports.report({ runId, shard, state: "done" }, run.signal);
 }
 
 const nextPart = (message: ShardMessage): ShardMessage => ({ ...message, part: message.part + 1 });
+
+/**
+ * Also after a failure, so that the next attempt need not wait for the lease to end. A release that fails costs that
+ * wait and nothing else, and the run may be over its deadline: it has a short one of its own.
+ */
+async function release(deps: ReconcileDeps, shard: number, fence: string | null): Promise<void> {
+  if (fence === null) return;
+  const signal = AbortSignal.timeout(RELEASE_DEADLINE_MS);
+  await deps.usageLedger.release(shard, fence, signal).catch(() => {});
+}
