@@ -162,16 +162,20 @@ describe("docs/reference/tables.md", () => {
 });
 
 describe("migrations", () => {
-  test("that claim to be idempotent are: a second run changes nothing", async () => {
+  test("that claim to be idempotent are: run again at once, they change nothing", async () => {
     const database = await openDatabase();
+    const snapshot = () =>
+      Promise.all(Object.values(CATALOGS).map((query) => readCatalog(database.sql, query)));
     try {
-      const snapshot = async () =>
-        Promise.all(Object.values(CATALOGS).map((query) => readCatalog(database.sql, query)));
-      const before = await snapshot();
-      const repeatable = withoutVector(readMigrations()).filter(({ sql }) => IDEMPOTENT.test(sql));
-      expect(repeatable.length).toBeGreaterThan(0);
-      for (const { file, sql } of repeatable) await load(database.sql, sql, file);
-      expect(await snapshot()).toEqual(before);
+      await database.sql`drop schema worker, public cascade`;
+      await database.sql`create schema public`;
+      for (const { file, sql } of withoutVector(readMigrations())) {
+        await load(database.sql, sql, file);
+        if (!IDEMPOTENT.test(sql)) continue;
+        const once = await snapshot();
+        await load(database.sql, sql, file);
+        expect(await snapshot(), file).toEqual(once);
+      }
     } finally {
       await database.close();
     }
