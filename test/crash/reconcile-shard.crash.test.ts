@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { dispatchShards } from "../../src/lib/usage/dispatch-shards.ts";
 import { failCalls, Killed, type Saboteur } from "../support/failing-calls.ts";
 import { testRun } from "../support/test-run.ts";
-import { openUsageWorld, signal, type UsageDeps, type UsageWorld } from "../support/usage-world.ts";
+import type { UsageDeps } from "../support/usage-deps.ts";
+import { openUsageWorld, signal, type UsageWorld } from "../support/usage-world.ts";
 
 /**
  * A reconciliation that dies before and after every single call it makes to Redis, Postgres and the queue, and is run

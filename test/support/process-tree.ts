@@ -5,24 +5,28 @@ export interface ProcessRow {
   readonly parent: number;
   /** Resident set, kilobytes. */
   readonly rssKb: number;
+  readonly cpuSeconds: number;
   readonly isZombie: boolean;
   readonly command: string;
 }
 
+const COLUMNS = "pid=,ppid=,rss=,time=,stat=,args=";
+
 /** Every process of the machine, as `ps` sees it. */
 export function listProcesses(): ProcessRow[] {
-  const text = execFileSync("ps", ["-A", "-o", "pid=,ppid=,rss=,stat=,args="], {
+  const text = execFileSync("ps", ["-A", "-o", COLUMNS], {
     encoding: "utf8",
   });
   return text
     .split("\n")
     .filter((line) => line.trim() !== "")
     .map((line) => {
-      const [pid, parent, rss, stat = "", ...command] = line.trim().split(/\s+/);
+      const [pid, parent, rss, time = "", stat = "", ...command] = line.trim().split(/\s+/);
       return {
         pid: Number(pid),
         parent: Number(parent),
         rssKb: Number(rss),
+        cpuSeconds: parseTime(time),
         isZombie: stat.startsWith("Z"),
         command: command.join(" "),
       };
@@ -43,3 +47,11 @@ export function processTree(root: number): ProcessRow[] {
 export function stillRunning(pids: readonly number[]): ProcessRow[] {
   return listProcesses().filter(({ pid, isZombie }) => pids.includes(pid) && !isZombie);
 }
+
+/** `[[days-]hours:]minutes:seconds` */
+const parseTime = (text: string): number =>
+  text
+    .replace("-", ":")
+    .split(":")
+    .reverse()
+    .reduce((sum, part, index) => sum + Number(part) * ([1, 60, 3600, 86_400][index] ?? 0), 0);

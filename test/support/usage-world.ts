@@ -2,19 +2,16 @@ import { randomUUID } from "node:crypto";
 import type { RedisDriver } from "../../src/lib/kernel/redis.ts";
 import { createIoredisDriver } from "../../src/lib/runtime/ioredis-driver.redis.ts";
 import { createRpc } from "../../src/lib/runtime/rpc.supabase.ts";
-import { type DispatchDeps, dispatchShards } from "../../src/lib/usage/dispatch-shards.ts";
+import { dispatchShards } from "../../src/lib/usage/dispatch-shards.ts";
 import { type ReconcileDeps, reconcileShard } from "../../src/lib/usage/reconcile-shard.ts";
 import type { ShardMessage } from "../../src/lib/usage/shard-message.ts";
 import { shardOf } from "../../src/lib/usage/usage-keys.ts";
-import { runLedger, shardReports, usageLedger } from "../../src/lib/usage/usage-ledger.supabase.ts";
-import { usageLog } from "../../src/lib/usage/usage-log.redis.ts";
 import { createUsageProducer, type UsageProducer } from "../../src/lib/usage/usage-producer.ts";
 import { type UsageReads, usageReads } from "../../src/lib/usage/usage-reads.supabase.ts";
 import type { UsageRecord } from "../../src/lib/usage/usage-record.ts";
 import { openDatabase, openRedis, type TestDatabase, type TestRedis } from "./stack.ts";
 import { testRun } from "./test-run.ts";
-
-export type UsageDeps = ReconcileDeps & DispatchDeps;
+import { type UsageDeps, usageDeps } from "./usage-deps.ts";
 
 export interface UsageWorld {
   readonly server: TestRedis;
@@ -48,23 +45,7 @@ export async function openUsageWorld(
   const redis = createIoredisDriver({ url: server.url });
   const { rpc, close: closeRpc } = createRpc({ url, key });
   const queue: ShardMessage[] = [];
-  const deps: UsageDeps = {
-    clock: { now: Date.now },
-    usageLog: usageLog(redis),
-    shardHeads: usageLog(redis),
-    usageLedger: usageLedger(rpc),
-    runLedger: runLedger(rpc),
-    shardReports: shardReports(rpc),
-    shardQueue: { send: async (messages) => void queue.push(...messages) },
-    usageConfig: {
-      batchMax: 4000,
-      sliceMs: 60_000,
-      leaseTtlMs: 60_000,
-      retainHours: 48,
-      isTrackingEnabled: true,
-      ...config,
-    },
-  };
+  const deps = usageDeps(redis, rpc, queue, config);
   const producer = createUsageProducer({ redis });
   const use = (parts: Partial<UsageRecord> = {}): UsageRecord => ({
     tenant: "acme",
