@@ -20,6 +20,8 @@ const TIMERS_FILE = "timers.json";
 const DEBOUNCE_MS = 150;
 const READY_WITHIN_MS = 15_000;
 const READY_POLL_MS = 200;
+/** In the lines of the probes with which we ourselves wait for the service. */
+const OWN_PROBE = 'route="GET /readyz"';
 
 export interface LocalOptions {
   /** Undefined: 7071, or a free one when that is taken. */
@@ -49,10 +51,12 @@ export async function runLocal(options: LocalOptions, stop: AbortSignal): Promis
   );
   const backends = await startBackends({ ...options, queues: STORAGE_QUEUES, log, abort: stop });
   try {
-    const worker = await startWorkerOn(backends, options, stop, log);
+    const output = heldOutput(options.verbose);
+    const worker = await startWorkerOn(backends, options, output.write, stop, log);
     await untilReady(worker.url, stop, log);
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.log(firstScreen(worker.url, seconds, options));
+    output.release();
     await serve(backends, worker, options, stop, log);
   } finally {
     await backends.stop();
@@ -73,6 +77,7 @@ async function deleteData(dir: string, log: (line: string) => void): Promise<voi
 async function startWorkerOn(
   backends: Backends,
   options: LocalOptions,
+  onOutput: (text: string) => void,
   abort: AbortSignal,
   log: (line: string) => void,
 ): Promise<Worker> {
@@ -81,9 +86,7 @@ async function startWorkerOn(
     env: workerEnvironment(backends),
     port,
     stateFile: join(options.dir, TIMERS_FILE),
-    onOutput: byLine((line) => {
-      if (options.verbose || !isNoise(line)) console.log(line);
-    }),
+    onOutput,
     log: (line) => console.log(`[local] ${line}`),
     whenBroken: options.watch ? "wait" : "retry",
     abort,
@@ -149,6 +152,24 @@ async function serve(
   console.log("\nStopping …");
   await Promise.all([worker.stop(), sample]);
   if (failed !== undefined) throw new StartError(failed);
+}
+
+/** What the worker prints, without noise, after the first screen: until then only its end is of interest. */
+function heldOutput(verbose: boolean): { write(text: string): void; release(): void } {
+  let held: string[] | undefined = [];
+  const print = (line: string): void => {
+    if (held === undefined) console.log(line);
+    else if (!line.includes(OWN_PROBE)) held.push(line);
+  };
+  return {
+    write: byLine((line) => {
+      if (verbose || !isNoise(line)) print(line);
+    }),
+    release: () => {
+      for (const line of held ?? []) console.log(line);
+      held = undefined;
+    },
+  };
 }
 
 /** Every run writes a line of its own; the two of the host around it say more only when it failed. */

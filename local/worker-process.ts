@@ -5,6 +5,8 @@ import { type RunningChild, startNodeChild } from "./backends/child-process.ts";
 const HOST_ENTRY = new URL("./functions-host/worker.ts", import.meta.url);
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
+/** A person waits for what a queue does; the host by itself would poll less and less often, up to once a minute. */
+const POLL_ARGS = ["--max-poll-ms", "1000"];
 const FIRST_DELAY_MS = 500;
 const DELAY_MAX_MS = 30_000;
 /** A worker that ran this long was fine: its next crash counts as the first. */
@@ -54,7 +56,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 /** What it prints before it is ready is part of the error when it fails, and else of no interest. */
 async function spawnWorker(options: WorkerOptions, port: number): Promise<RunningChild> {
   let isReady = false;
-  const args = ["--dir", ROOT, "--entry", "src/main.ts", "--port", String(port)];
+  const args = ["--dir", ROOT, "--entry", "src/main.ts", "--port", String(port), ...POLL_ARGS];
   const child = await startNodeChild(
     "The Functions host",
     HOST_ENTRY,
