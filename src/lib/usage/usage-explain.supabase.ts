@@ -51,7 +51,7 @@ export const LedgerFactsSchema = z.object({
       id: z.string(),
       tokens: Amount,
       reason: z.string(),
-      note: z.record(z.string(), z.json()).nullable(),
+      note: z.record(z.string(), z.unknown()).nullable(),
       bookedAt: z.string(),
     }),
   ),
