@@ -8,6 +8,7 @@ import { databaseProbe } from "./lib/ops/probes.supabase.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
+import { startLogger } from "./lib/runtime/start-logger.ts";
 import { legacyConfigOf } from "./lib/usage/legacy/legacy-config.ts";
 import { legacyCounters, pendingSet } from "./lib/usage/legacy/legacy-lanes.redis.ts";
 import {
@@ -75,9 +76,16 @@ const CLOSE_DEADLINE_MS = 3000;
 let config: Config | undefined;
 let built: Services | undefined;
 
-/** Called once, by the entry, after every function is registered. */
-export function configure(loaded: Config): void {
+/**
+ * Called once, by the entry, after every function is registered. Warns of what an operator should know from the first
+ * line on: settings that look like ours and are none, and a service that does not count.
+ */
+export function configure(loaded: Config, unknownSettings: readonly string[]): void {
   config = loaded;
+  const log = startLogger();
+  for (const setting of unknownSettings) log.warn("setting_unknown", { setting });
+  if (!loaded.usage.isTrackingEnabled)
+    log.warn("usage_tracking_disabled", { setting: "ENABLE_USAGE_TRACKING" });
 }
 
 /** The services of this process; only handlers call it, never code that runs while a file loads. */

@@ -97,7 +97,7 @@ test("an abort ends the pause at once with the error that caused it", async () =
   expect(performance.now() - startedAt).toBeLessThan(1000);
 });
 
-test("the real pause lasts about as long as it should", async () => {
+test("the real pause lasts about as long as asked", async () => {
   const startedAt = performance.now();
   let calls = 0;
   await retry(
