@@ -1,4 +1,5 @@
 import { permanent } from "../kernel/errors.ts";
+import { reviseMember } from "./legacy/pending-record.ts";
 import { reviseEntry, type UseEntry } from "./log-entry.ts";
 
 /** An entry that was set aside. Amounts and ids are decimal strings. */
@@ -67,7 +68,8 @@ export async function retryQuarantined(
 ): Promise<Decided> {
   const entry = await ledger.find(id, signal);
   if (entry === undefined) throw permanent("usage_quarantine_unknown");
-  const revised = reviseEntry(entry.raw);
+  const acceptedAt = Date.parse(entry.detectedAt);
+  const revised = reviseMember(entry.raw, acceptedAt) ?? reviseEntry(entry.raw);
   if (revised.kind === "fault") {
     throw permanent("usage_quarantine_not_bookable", {
       reason: `the entry is still malformed (${revised.error}); discard it, or record the use again`,

@@ -35,15 +35,17 @@ const Lane = z
   })
   .openapi("UsageLane");
 
+// A schema can be named only where it is made after the library extended zod.
+const Run = z.object(LegacyRunSchema.shape).openapi("LegacyRun");
 const LegacyState = z
   .object({
     days: z.int().describe("How many days the numbers of the lanes cover."),
     lanes: z.array(Lane),
     countersRemembered: z.int(),
-    lastRun: LegacyRunSchema.nullable(),
-    runs: z.array(LegacyRunSchema.openapi("LegacyRun")),
-    findings: z.array(LegacyFindingSchema.openapi("LegacyFinding")),
-    tenantsApart: z.array(TenantApartSchema.openapi("LegacyTenant")),
+    lastRun: Run.nullable(),
+    runs: z.array(Run),
+    findings: z.array(z.object(LegacyFindingSchema.shape).openapi("LegacyFinding")),
+    tenantsApart: z.array(z.object(TenantApartSchema.shape).openapi("LegacyTenant")),
   })
   .openapi("LegacyUsage");
 
