@@ -97,7 +97,10 @@ type Part = Pick<RunningChild, "name" | "pid" | "ended" | "stop"> & { output?():
 
 const failure = async ({ name, ended, output }: Part): Promise<string> => {
   const how = await ended;
-  const words = output?.().replace(/^READY .*$/m, "").trim() ?? "";
+  const words =
+    output?.()
+      .replace(/^READY .*$/m, "")
+      .trim() ?? "";
   return `${name} ended (${how}).${words === "" ? "" : ` Its last output:\n${words}`}`;
 };
 
