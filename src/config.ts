@@ -116,6 +116,9 @@ export const SETTINGS = z.object({
   CORS_ORIGINS: origins.default([]),
   ENABLE_USAGE_TRACKING: boolean(true),
   RECONCILIATION_SCHEDULE_DAILY: schedule("0 2 * * *"),
+  RECONCILIATION_SCHEDULE_WEEKLY: schedule("0 3 * * 0"),
+  USAGE_OBSERVE_SCHEDULE: schedule("0 * * * * *"),
+  USAGE_REPAIR_AUTO_MAX: integer(0, 100_000_000_000_000, 1_000_000),
   USAGE_BATCH_MAX: integer(100, 10_000, 4000),
   USAGE_SLICE_MS: integer(1000, 540_000, 240_000),
   USAGE_LEASE_TTL_MS: integer(5000, 900_000, 300_000),
@@ -161,6 +164,8 @@ export interface Config {
     readonly leaseTtlMs: number;
     /** How long Redis keeps entries after they were booked. */
     readonly retainHours: number;
+    /** Tokens; a larger difference between counter and ledger is repaired only when a person approves. */
+    readonly repairAutoMax: number;
     /** Drift in tokens, and records of the legacy pending set, that warn and that are critical. */
     readonly alertThreshold: number;
     readonly criticalThreshold: number;
@@ -286,6 +291,7 @@ function toConfig(s: Settings): Config {
       sliceMs: s.USAGE_SLICE_MS,
       leaseTtlMs: s.USAGE_LEASE_TTL_MS,
       retainHours: s.USAGE_RETAIN_HOURS,
+      repairAutoMax: s.USAGE_REPAIR_AUTO_MAX,
       alertThreshold: s.RECONCILIATION_ALERT_THRESHOLD,
       criticalThreshold: s.RECONCILIATION_CRITICAL_THRESHOLD,
     },

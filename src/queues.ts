@@ -1,3 +1,4 @@
+import { CONSOLIDATION_QUEUE } from "./lib/usage/consolidate-queue.storage.ts";
 import { LEGACY_QUEUE } from "./lib/usage/legacy/legacy-queue.storage.ts";
 import { SHARD_QUEUE } from "./lib/usage/shard-queue.storage.ts";
 
@@ -5,7 +6,11 @@ import { SHARD_QUEUE } from "./lib/usage/shard-queue.storage.ts";
 export const poisonQueueOf = (queue: string): string => `${queue}-poison`;
 
 /** Queues that carry work. Infrastructure creates them and their poison queues: the host polls, it creates none. */
-export const WORK_QUEUES = { usageShards: SHARD_QUEUE, usageLegacy: LEGACY_QUEUE } as const;
+export const WORK_QUEUES = {
+  usageShards: SHARD_QUEUE,
+  usageLegacy: LEGACY_QUEUE,
+  usageConsolidations: CONSOLIDATION_QUEUE,
+} as const;
 
 export const STORAGE_QUEUES: readonly string[] = Object.values(WORK_QUEUES).flatMap((queue) => [
   queue,

@@ -9,6 +9,9 @@ import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
 import { startLogger } from "./lib/runtime/start-logger.ts";
+import { shardCounters } from "./lib/usage/consolidate-counters.redis.ts";
+import { consolidationLedger } from "./lib/usage/consolidate-ledger.supabase.ts";
+import { consolidationQueue } from "./lib/usage/consolidate-queue.storage.ts";
 import { legacyConfigOf } from "./lib/usage/legacy/legacy-config.ts";
 import { legacyCounters, pendingSet } from "./lib/usage/legacy/legacy-lanes.redis.ts";
 import {
@@ -18,8 +21,11 @@ import {
 } from "./lib/usage/legacy/legacy-ledger.supabase.ts";
 import { legacyQueue } from "./lib/usage/legacy/legacy-queue.storage.ts";
 import { legacyReads } from "./lib/usage/legacy/legacy-reads.supabase.ts";
+import { logWitness } from "./lib/usage/observe-shards.redis.ts";
+import { observations } from "./lib/usage/observe-shards.supabase.ts";
 import { quarantineLedger } from "./lib/usage/quarantine.supabase.ts";
 import { shardQueue } from "./lib/usage/shard-queue.storage.ts";
+import { driftLedger } from "./lib/usage/usage-drifts.supabase.ts";
 import { usageExplainLedger } from "./lib/usage/usage-explain.supabase.ts";
 import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.supabase.ts";
 import { usageCounters, usageLog, usageTail } from "./lib/usage/usage-log.redis.ts";
@@ -49,6 +55,12 @@ export function createServices(config: Config, clock = systemClock) {
     usageExplainLedger: usageExplainLedger(rpc),
     usageLedger: usageLedger(rpc),
     runLedger: runLedger(rpc),
+    logWitness: logWitness(redis),
+    observations: observations(rpc),
+    shardCounters: shardCounters(redis),
+    consolidationLedger: consolidationLedger(rpc),
+    consolidationQueue: consolidationQueue(sender),
+    driftLedger: driftLedger(rpc),
     shardReports: shardReports(rpc),
     usageReads: usageReads(rpc),
     quarantineLedger: quarantineLedger(rpc),

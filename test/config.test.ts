@@ -123,6 +123,21 @@ const REVIEWED: Record<
     accepts: ["0 2 * * *", "0 0 2 * * *", "*/10 * * * *", "15 30 1-5 * * MON-FRI"],
     refuses: ["daily", "0 24 * * *", "0 2 * *", "@daily", "0 2 * * 7"],
   },
+  RECONCILIATION_SCHEDULE_WEEKLY: {
+    default: "0 3 * * 0",
+    accepts: ["0 3 * * 0", "0 0 3 * * SUN"],
+    refuses: ["weekly", "0 3 * *"],
+  },
+  USAGE_OBSERVE_SCHEDULE: {
+    default: "0 * * * * *",
+    accepts: ["0 * * * * *", "*/5 * * * *"],
+    refuses: ["minutely", "60 * * * * *"],
+  },
+  USAGE_REPAIR_AUTO_MAX: {
+    default: 1_000_000,
+    accepts: ["0", "100000000000000"],
+    refuses: ["-1", "100000000000001", "1e6"],
+  },
   USAGE_BATCH_MAX: {
     default: 4000,
     accepts: ["100", "10000"],

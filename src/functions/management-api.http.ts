@@ -4,11 +4,13 @@ import { createWebApp, HTTP_METHODS, mountWebApp } from "../lib/runtime/web-app.
 import { legacyRoutes } from "../lib/usage/legacy/legacy.http.ts";
 import { quarantineRoutes } from "../lib/usage/quarantine.http.ts";
 import { usageRoutes } from "../lib/usage/usage.http.ts";
+import { driftRoutes } from "../lib/usage/usage-drift.http.ts";
 import { usageExplainRoutes } from "../lib/usage/usage-explain.http.ts";
 import { services } from "../services.ts";
 
 const web = createWebApp({ settings: () => services().config.http });
 web.route("/", legacyRoutes(services)); // before /usage/{tenant}
+web.route("/", driftRoutes(services)); // before /usage/{tenant}
 web.route("/", usageRoutes(services));
 web.route("/", usageExplainRoutes(services));
 web.route("/", quarantineRoutes(services));

@@ -1,6 +1,8 @@
 import type { RedisDriver } from "../../src/lib/kernel/redis.ts";
 import type { Rpc } from "../../src/lib/runtime/rpc.supabase.ts";
 import type { DispatchDeps } from "../../src/lib/usage/dispatch-shards.ts";
+import { logWitness } from "../../src/lib/usage/observe-shards.redis.ts";
+import { observations } from "../../src/lib/usage/observe-shards.supabase.ts";
 import type { ReconcileDeps } from "../../src/lib/usage/reconcile-shard.ts";
 import type { ShardMessage } from "../../src/lib/usage/shard-message.ts";
 import { runLedger, shardReports, usageLedger } from "../../src/lib/usage/usage-ledger.supabase.ts";
@@ -21,6 +23,8 @@ export const usageDeps = (
   usageLedger: usageLedger(rpc),
   runLedger: runLedger(rpc),
   shardReports: shardReports(rpc),
+  logWitness: logWitness(redis),
+  observations: observations(rpc),
   shardQueue: { send: async (messages) => void queue.push(...messages) },
   usageConfig: {
     batchMax: 4000,

@@ -2,12 +2,14 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createRpc } from "../../src/lib/runtime/rpc.supabase.ts";
 import { explainUsage } from "../../src/lib/usage/explain-usage.ts";
+import { observeShards } from "../../src/lib/usage/observe-shards.ts";
 import {
   type UsageExplainLedger,
   usageExplainLedger,
 } from "../../src/lib/usage/usage-explain.supabase.ts";
 import { keysOf, periodOf, shardOf } from "../../src/lib/usage/usage-keys.ts";
 import { usageTail } from "../../src/lib/usage/usage-log.redis.ts";
+import { testRun } from "../support/test-run.ts";
 import { openUsageWorld, signal, type UsageWorld } from "../support/usage-world.ts";
 
 let world: UsageWorld;
@@ -112,7 +114,7 @@ describe("an explanation", () => {
     await world.record({ tenant: acme, tokens: 10 });
     await world.reconcile();
     await world.record({ tenant: acme, tokens: 7 });
-    await world.deps.runLedger.observe(await world.deps.shardHeads.readHeads(signal), signal);
+    await observeShards(world.deps, testRun());
     await world.server.flush();
     expect((await explain(acme)).findings).toContain("lineage_changed");
     await world.reconcile();

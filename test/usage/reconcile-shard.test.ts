@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { dispatchShards } from "../../src/lib/usage/dispatch-shards.ts";
+import { observeShards } from "../../src/lib/usage/observe-shards.ts";
 import { reconcileShard } from "../../src/lib/usage/reconcile-shard.ts";
 import { keysOf, periodOf, shardOf } from "../../src/lib/usage/usage-keys.ts";
 import { testRun } from "../support/test-run.ts";
@@ -194,7 +195,7 @@ describe("a Redis that forgot", () => {
     await world.record({ tenant: acme, tokens: 100 });
     await world.reconcile();
     await world.record({ tenant: acme, tokens: 40 });
-    await world.deps.runLedger.observe(await world.deps.shardHeads.readHeads(signal), signal);
+    await observeShards(world.deps, testRun());
     await world.server.flush();
     await world.reconcile();
     const [gap] = await world.database.sql`

@@ -50,6 +50,9 @@ export const ERROR_CODES = {
   usage_quarantine_unknown: row("permanent", 404, "No such quarantined entry"),
   usage_quarantine_not_bookable: row("permanent", 409, "The quarantined entry cannot be booked"),
   usage_legacy_not_apart: row("permanent", 404, "Both sides of the tenant agree"),
+  usage_drift_unknown: row("permanent", 404, "No such difference"),
+  usage_drift_not_held: row("permanent", 409, "The difference does not wait for a decision"),
+  usage_drift_repair_refused: row("permanent", 409, "The difference cannot be repaired that way"),
   usage_run_unknown: row("permanent", 404, "No such reconciliation run"),
   graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
 } as const satisfies Record<string, ErrorCodeRow>;

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../kernel/clock.ts";
 import type { Run } from "../kernel/run.ts";
+import { type ObserveDeps, observeShards } from "./observe-shards.ts";
 import { type PlannedShard, planShards, type ShardCursor, type ShardHead } from "./plan-shards.ts";
 import type { ShardQueue } from "./reconcile-shard.ts";
 
@@ -15,8 +16,6 @@ export interface ShardHeads {
 
 export interface RunLedger {
   readCursors(retainHours: number, signal: AbortSignal): Promise<readonly ShardCursor[]>;
-  /** Remembers, outside Redis, how far each log was: the witness of a loss that no producer survived. */
-  observe(heads: readonly ShardHead[], signal: AbortSignal): Promise<void>;
   /** Idempotent per run id. */
   startRun(run: PlannedRun, signal: AbortSignal): Promise<void>;
   /** Creates the daily partitions of the events; days that exist stay as they are. */
@@ -25,13 +24,13 @@ export interface RunLedger {
 
 export interface PlannedRun {
   readonly runId: string;
-  readonly job: "daily_reconciliation";
+  readonly job: "daily_reconciliation" | "weekly_consolidation";
   readonly trigger: "timer" | "manual";
   readonly shards: readonly PlannedShard[];
   readonly isTrackingEnabled: boolean;
 }
 
-export interface DispatchDeps {
+export interface DispatchDeps extends ObserveDeps {
   readonly clock: Clock;
   readonly shardHeads: ShardHeads;
   readonly runLedger: RunLedger;
@@ -49,6 +48,7 @@ export async function dispatchShards(deps: DispatchDeps, run: Run): Promise<void
   const now = deps.clock.now();
   if (!isTrackingEnabled)
     run.log.warn("usage_tracking_disabled", { setting: "ENABLE_USAGE_TRACKING" });
+  await observeShards(deps, run); // before anything is followed, trimmed or booked
   const [heads, cursors] = await Promise.all([
     deps.shardHeads.readHeads(run.signal),
     deps.runLedger.readCursors(retainHours, run.signal),
@@ -66,7 +66,6 @@ export async function dispatchShards(deps: DispatchDeps, run: Run): Promise<void
     isTrackingEnabled,
   } as const;
   await deps.runLedger.startRun(planned, run.signal);
-  await deps.runLedger.observe(heads, run.signal);
   const messages = shards.map(({ shard }) => ({
     v: 1 as const,
     job: "daily_reconciliation" as const,

@@ -253,7 +253,9 @@ async function survivingPart(
   cause: ForkCause,
   signal: AbortSignal,
 ): Promise<SurvivingPart> {
-  if (cause === "redis_rewound" || cause === "anchor_mismatch") return { n: read.n, cum: read.cum };
+  if (cause === "redis_rewound") return { n: read.n, cum: read.cum };
+  // The histories parted somewhere before the cursor, and what was booked up to there is safe anyway.
+  if (cause === "anchor_mismatch") return { n: "0", cum: "0" };
   if (cursor.inc === "") return { n: "0", cum: "0" };
   return deps.usageLog.endOf(shard, cursor.inc, signal);
 }

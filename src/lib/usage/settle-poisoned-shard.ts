@@ -1,6 +1,10 @@
+import { z } from "zod";
 import type { Run } from "../kernel/run.ts";
+import { ConsolidationMessageSchema } from "./consolidate-message.ts";
 import type { ShardReports } from "./reconcile-shard.ts";
 import { ShardMessageSchema } from "./shard-message.ts";
+
+const Message = z.union([ShardMessageSchema, ConsolidationMessageSchema]);
 
 export interface PoisonDeps {
   readonly shardReports: ShardReports;
@@ -12,7 +16,7 @@ export interface PoisonDeps {
  * message that names no shard is logged with its length only; it asked for nothing we could do.
  */
 export async function settlePoisonedShard(deps: PoisonDeps, raw: unknown, run: Run): Promise<void> {
-  const parsed = ShardMessageSchema.safeParse(raw);
+  const parsed = Message.safeParse(raw);
   if (!parsed.success) {
     const characters = typeof raw === "string" ? raw.length : JSON.stringify(raw ?? null).length;
     run.log.error("usage_shard_message_unreadable", { characters });

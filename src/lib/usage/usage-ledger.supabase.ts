@@ -7,7 +7,7 @@ import type { DecodedBatch, UseEntry } from "./log-entry.ts";
 import type { ShardReports } from "./reconcile-shard.ts";
 
 const Amount = z.string().regex(/^-?\d+$/);
-const CursorRow = z.object({
+export const CursorRow = z.object({
   inc: z.string(),
   n: Amount,
   cum: Amount.nullable(),
@@ -44,7 +44,7 @@ export function parseRow<T extends z.ZodType>(schema: T, row: unknown, what: str
   });
 }
 
-const toCursor = ({ inc, n, cum, count, anchor }: z.output<typeof CursorRow>) => ({
+export const toCursor = ({ inc, n, cum, count, anchor }: z.output<typeof CursorRow>) => ({
   inc,
   n,
   cum,
@@ -105,11 +105,6 @@ export const runLedger = (rpc: Rpc): RunLedger => ({
   readCursors: async (retainHours, signal) => {
     const rows = await rpc("usage_read_cursors", { p_retain_hours: retainHours }, signal);
     return parseRow(CursorList, rows, "cursors");
-  },
-
-  observe: async (heads, signal) => {
-    const observations = heads.filter((head) => head.inc !== "");
-    await rpc("usage_observe_shards", { p_observations: observations }, signal);
   },
 
   startRun: async ({ runId, job, trigger, shards, isTrackingEnabled }, signal) => {

@@ -8,16 +8,16 @@ import { START_LINEAGE } from "./start-lineage.lua.ts";
 import { TRIM_LOG } from "./trim-log.lua.ts";
 import { keysOf, newLineage, SHARD_COUNT, shardOf } from "./usage-keys.ts";
 
-const asText = (reply: RedisReply | undefined, fallback: string): string =>
+export const asText = (reply: RedisReply | undefined, fallback: string): string =>
   typeof reply === "string" || typeof reply === "number" ? String(reply) : fallback;
 
-const asList = (reply: RedisReply | undefined, what: string): readonly RedisReply[] => {
+export const asList = (reply: RedisReply | undefined, what: string): readonly RedisReply[] => {
   if (reply === null || reply === undefined) return [];
   invariant(typeof reply === "object", `${what} is a list`, "redis_reply_unexpected");
   return reply;
 };
 
-function toRow(reply: RedisReply): LogRow {
+export function toRow(reply: RedisReply): LogRow {
   const [id, fields] = asList(reply, "a stream entry");
   const text = asText(id, "");
   const dash = text.indexOf("-");

@@ -1,0 +1,13 @@
+import { app } from "@azure/functions";
+import { runTrigger } from "../lib/runtime/run-trigger.ts";
+import { settlePoisonedShard } from "../lib/usage/settle-poisoned-shard.ts";
+import { poisonQueueOf, WORK_QUEUES } from "../queues.ts";
+import { services } from "../services.ts";
+
+/** Takes consolidation messages that the platform gave up on into our books. Safe to run twice. */
+app.storageQueue("consolidateShardPoison", {
+  connection: "AzureWebJobsStorage",
+  queueName: poisonQueueOf(WORK_QUEUES.usageConsolidations),
+  handler: (raw, context) =>
+    runTrigger(context, (run) => settlePoisonedShard(services(), raw, run)),
+});

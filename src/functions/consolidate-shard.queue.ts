@@ -1,0 +1,17 @@
+import { app } from "@azure/functions";
+import { parseMessage } from "../lib/runtime/parse-message.ts";
+import { runTrigger } from "../lib/runtime/run-trigger.ts";
+import { ConsolidationMessageSchema } from "../lib/usage/consolidate-message.ts";
+import { consolidateShard } from "../lib/usage/consolidate-shard.ts";
+import { WORK_QUEUES } from "../queues.ts";
+import { services } from "../services.ts";
+
+/** Makes the counters of one shard agree with the ledger. Idempotency: the name of the last repair, in Redis. */
+app.storageQueue("consolidateShard", {
+  connection: "AzureWebJobsStorage",
+  queueName: WORK_QUEUES.usageConsolidations,
+  handler: (raw, context) =>
+    runTrigger(context, (run) =>
+      consolidateShard(services(), parseMessage(ConsolidationMessageSchema, raw), run),
+    ),
+});
