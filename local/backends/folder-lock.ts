@@ -34,7 +34,7 @@ export async function lockFolder(
 
 function held(server: Server, address: string): { release(): void } {
   const removeFile = (): void => {
-    if (process.platform !== "win32") rmSync(address, { force: true });
+    if (isFile(address)) rmSync(address, { force: true });
   };
   process.once("exit", removeFile);
   const release = (): void => {
@@ -53,14 +53,18 @@ const inUse = (dir: string): StartError =>
 function lockAddress(dir: string, owner: string): string {
   const digest = createHash("sha256").update(`${owner}\0${dir}`).digest("hex").slice(0, 24);
   const name = `worker-service-${digest}.lock`;
+  if (process.platform === "linux") return `\0${name}`; // has no file that a kill could leave
   return process.platform === "win32" ? `\\\\.\\pipe\\${name}` : join(tmpdir(), name);
 }
+
+/** Whether the address is a file: a server that was killed leaves it. */
+const isFile = (address: string): boolean => address.startsWith(tmpdir());
 
 async function tryLock(address: string): Promise<Server | undefined> {
   const server = await listen(address);
   if (server !== undefined) return server;
   if (await isAnswered(address)) return undefined;
-  if (process.platform !== "win32") rmSync(address, { force: true }); // left by a kill
+  if (isFile(address)) rmSync(address, { force: true });
   return listen(address);
 }
 
