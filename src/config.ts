@@ -9,7 +9,7 @@ const UNRESOLVED_REFERENCE = /^@Microsoft\.KeyVault\(/i;
 const integer = (min: number, max: number, fallback: number) =>
   z
     .string()
-    .regex(/^\d{1,15}$/, "must be a whole number")
+    .regex(/^\d{1,16}$/, "must be a whole number")
     .transform(Number)
     .refine((n) => n >= min && n <= max, `must be between ${min} and ${max}`)
     .default(fallback);

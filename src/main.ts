@@ -1,5 +1,3 @@
-// First: it gives every zod schema the method that names it in the API document, also those of files without routes.
-import "@hono/zod-openapi";
 import { app } from "@azure/functions";
 import "./functions/consolidate-shard.queue.ts";
 import "./functions/consolidate-shard-poison.queue.ts";

@@ -1,9 +1,12 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { graphWebhookRoutes } from "../../src/lib/graph/graph-webhook.http.ts";
+import { ROLES } from "../../src/lib/kernel/api-keys.ts";
 import { probeRoutes } from "../../src/lib/ops/probes.http.ts";
-import { matchRoute, routeTable } from "../../src/lib/runtime/route-table.http.ts";
-import { type Answer, type Send, sendToHandler } from "../support/http-shell.ts";
+import { routeTable } from "../../src/lib/runtime/route-table.http.ts";
+import { type Answer, SECRETS, type Send, sendToHandler, sha256 } from "../support/http-shell.ts";
 import { CLOSED_PORTS, httpHandlerOf, loadApp } from "../support/loaded-app.ts";
+import { rowName, tableRows } from "../support/page-rules.ts";
+import { readSource } from "../support/source-files.ts";
 
 /**
  * What answers without credentials, reviewed by hand, with the status that it has when no backend is there. Everything
@@ -16,6 +19,11 @@ const PUBLIC_ROUTES: Record<string, Record<string, number>> = {
 };
 const HTTP_FUNCTIONS = Object.keys(PUBLIC_ROUTES);
 
+const ENV = {
+  ...CLOSED_PORTS,
+  API_KEYS: ROLES.map((role) => `the-${role}:${role}:sha256:${sha256(SECRETS[role])}`).join(","),
+};
+
 const unused = (): never => {
   throw new Error("the routes are only listed");
 };
@@ -25,7 +33,7 @@ let send: Record<string, Send>;
 let routes: Record<string, string[]>;
 
 beforeAll(async () => {
-  const core = await loadApp(CLOSED_PORTS);
+  const core = await loadApp(ENV);
   send = Object.fromEntries(
     HTTP_FUNCTIONS.map((name) => [name, sendToHandler(httpHandlerOf(core, name))]),
   );
@@ -59,7 +67,7 @@ function ask(name: string, route: string, headers: Record<string, string> = {}):
 }
 
 test("the HTTP functions are those that this file reviews", async () => {
-  const core = await loadApp(CLOSED_PORTS);
+  const core = await loadApp(ENV);
   const names = core
     .registrations()
     .filter(({ metadata }) =>
@@ -106,14 +114,39 @@ describe.each(HTTP_FUNCTIONS)("%s", (name) => {
 });
 
 test("no route is hidden behind one that comes before it", () => {
-  for (const app of [probeRoutes(unused), graphWebhookRoutes()]) {
-    const rows = routeTable(app);
-    for (const row of rows) {
-      const filled = row.path.replaceAll(/\{\w+\}/g, "1");
-      expect(matchRoute(rows, row.method, filled)).toEqual({ kind: "found", row });
+  for (const own of Object.values(routes)) {
+    for (const route of own) {
+      const filled = route.replaceAll(/\{\w+\}/g, "1");
+      const first = own.find((other) => patternOf(other).test(filled));
+      expect(first).toBe(route);
     }
   }
 });
+
+const patternOf = (route: string): RegExp =>
+  new RegExp(`^${route.replaceAll(".", "\\.").replaceAll(/\{\w+\}/g, "[^/]+")}$`);
+
+test("every route stands in the reference with the role that it needs, and no other does", async () => {
+  const rows = tableRows(readSource("docs/reference/http-api.md") ?? "").flatMap((row) => {
+    const name = rowName(row) ?? "";
+    return / \//.test(name) ? [[name, row[1]] as const] : [];
+  });
+  const answers = Object.entries(routes).flatMap(([name, own]) =>
+    own.map(async (route) => [route, await neededRole(name, route)] as const),
+  );
+  expect(Object.fromEntries(rows)).toEqual(Object.fromEntries(await Promise.all(answers)));
+  expect(rows).toHaveLength(answers.length);
+});
+
+/** The first role, from the weakest on, that the service itself does not refuse. */
+async function neededRole(name: string, route: string): Promise<string> {
+  if (route in (PUBLIC_ROUTES[name] ?? {})) return "anybody";
+  for (const role of ROLES) {
+    const { status } = await ask(name, route, { "x-api-key": SECRETS[role] });
+    if (status !== 403) return role;
+  }
+  return "nobody";
+}
 
 test("the webhook keeps Graph's notifications with Graph until it is configured", async () => {
   const handshake = await send["graphWebhook"]?.("/listen?validationToken=abc", {

@@ -72,21 +72,27 @@ const queue = (name: string, queueName: string) => ({
   connection: "AzureWebJobsStorage",
 });
 
+const timer = (name: string, schedule: string, retry: string | undefined = undefined) => ({
+  name,
+  type: "timerTrigger",
+  schedule,
+  ...(retry === undefined ? {} : { retry }),
+});
+
 /** Reviewed by hand: what Azure sees. A row that changes is a change of the deployment. */
 const REVIEWED = [
-  {
-    name: "dailyReconciliation",
-    type: "timerTrigger",
-    schedule: "0 2 * * *",
-    retry: "exponentialBackoff 5",
-  },
+  queue("consolidateShard", "usage-consolidations"),
+  queue("consolidateShardPoison", "usage-consolidations-poison"),
+  timer("dailyReconciliation", "0 2 * * *", "exponentialBackoff 5"),
   queue("drainLegacyUsage", "usage-legacy"),
   queue("drainLegacyUsagePoison", "usage-legacy-poison"),
   http("graphWebhook", "listen/{*path}"),
   http("healthProbes", "{probe:regex(^(health|healthz|readyz)$)}"),
   http("managementApi", "{*path}"),
+  timer("observeUsage", "0 * * * * *"),
   queue("reconcileShard", "usage-shards"),
   queue("reconcileShardPoison", "usage-shards-poison"),
+  timer("weeklyConsolidation", "0 3 * * 0", "exponentialBackoff 5"),
 ];
 /** Checked by the app itself, or by the sender's secret; see `public-routes.test.ts`. */
 const ANONYMOUS = ["graphWebhook", "healthProbes", "managementApi"];

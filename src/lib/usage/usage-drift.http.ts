@@ -33,7 +33,7 @@ const CAUSES = [
 
 const Id = z.string().regex(/^\d{1,18}$/, "must be the id of a difference");
 const Reason = z.string().trim().min(3, "say why").max(REASON_CHARACTERS_MAX);
-const Drift = DriftSchema.openapi("UsageDrift");
+const Drift = z.object(DriftSchema.shape).openapi("UsageDrift");
 const RunId = z.string().nullable().describe("The run that acts on it; null = nothing to do.");
 
 const list = createRoute({
