@@ -156,13 +156,16 @@ grant execute on function worker.usage_legacy_lock_shards to service_role;
 create or replace function worker.usage_legacy_book(p_lane text, p_uid uuid[], p_tenant text[], p_shard int[],
   p_period int[], p_day int[], p_tokens numeric[], p_type text[], p_model text[], p_bill int[] default null,
   p_agent text[] default null, p_conversation text[] default null, p_note jsonb[] default null) returns jsonb
-language plpgsql volatile security invoker set search_path = '' set jit = off set statement_timeout = '20s' as $$
+language plpgsql volatile security invoker set search_path = '' set jit = off
+set enable_nestloop = off set statement_timeout = '20s' as $$ -- the planner does not know how long the arrays are
 declare
   v_seen int := coalesce(cardinality(p_uid), 0);
   -- Not a visit of a lineage. The batches of a lane are one row for each shard and day of booking.
   v_fork int := case p_lane when 'legacy_pending' then -1 when 'legacy_direct' then -2 when 'legacy_counter' then -3 end;
   v_today int := (now() at time zone 'UTC')::date - date '1970-01-01';
   v_closed int[];
+  v_shards int[];
+  v_batches bigint[];
   v_applied bigint;
   v_tokens numeric;
 begin
@@ -182,18 +185,18 @@ begin
   insert into worker.usage_batches (shard, fork, inc, from_n, to_n, seen, applied, dup, conflicting, bad, tokens, lane)
   select distinct shard, v_fork, p_lane, v_today, v_today, 0, 0, 0, 0, 0, 0, p_lane from unnest(p_shard) as e (shard)
   on conflict on constraint usage_batches_position_key do nothing;
+  select array_agg(shard), array_agg(batch_id) into v_shards, v_batches
+    from worker.usage_batches
+   where fork = v_fork and from_n = v_today and shard = any (p_shard);
   -- Read after the shards are locked: whoever closes a month locks them too.
   select coalesce(array_agg(period), '{}') into v_closed from worker.usage_periods where state = 'closed';
 
-  with entry as ( -- a use that was sent twice counts once
-    select distinct on (day, uid) *
-      from unnest(p_uid, p_tenant, p_shard, p_period, p_day, p_tokens, p_type, p_model, p_bill, p_agent, p_conversation,
-             p_note) with ordinality
-        as e (uid, tenant, shard, period, day, tokens, type, model, bill, agent, conversation, note, i)
-     order by day, uid, i),
+  with entry as (
+    select *
+      from unnest(p_uid, p_tenant, p_shard, p_period, p_day, p_tokens, p_type, p_model, p_agent, p_conversation)
+        as e (uid, tenant, shard, period, day, tokens, type, model, agent, conversation)),
   batch as (
-    select shard, batch_id from worker.usage_batches
-     where fork = v_fork and from_n = v_today and shard = any (p_shard)),
+    select * from unnest(v_shards, v_batches) as b (shard, batch_id)),
   fresh as (
     insert into worker.usage_events (day, period, tokens, batch_id, uid, tenant, token_type, model, agent_id,
       conversation_id)
@@ -201,20 +204,23 @@ begin
            nullif(conversation, '')
       from entry join batch using (shard)
     on conflict on constraint usage_events_pkey do nothing
-    returning day, uid),
+    returning day, uid, batch_id, tenant, period, token_type as type, model, tokens),
+  beside as ( -- one row per event, also when it was sent twice
+    select distinct on (day, uid) date '1970-01-01' + day as day, uid, nullif(bill, period) as bill, note
+      from unnest(p_uid, p_day, p_period, p_bill, p_note) with ordinality as e (uid, day, period, bill, note, i)
+     where p_bill is not null or p_note is not null
+     order by day, uid, i),
   sums as (
-    select e.shard, b.batch_id, e.tenant, e.period, nullif(e.bill, e.period) as bill, e.type, e.model,
-           sum(e.tokens) as tokens, count(*) as events, jsonb_agg(e.note) filter (where e.note is not null) as note
-      from fresh f
-      join entry e on e.uid = f.uid and date '1970-01-01' + e.day = f.day
-      join batch b on b.shard = e.shard
-     group by e.shard, b.batch_id, e.tenant, e.period, nullif(e.bill, e.period), e.type, e.model),
+    select batch_id, tenant, period, bill, type, model, sum(tokens) as tokens, count(*) as events,
+           jsonb_agg(note) filter (where note is not null) as note
+      from fresh left join beside using (day, uid)
+     group by batch_id, tenant, period, bill, type, model),
   booked as (
     select shard, batch_id, tenant, period as usage_period, type, model, tokens, events, note,
            case when wanted = any (v_closed) then worker.usage_next_open_period(wanted, v_closed) else wanted end
              as period,
            case when wanted = any (v_closed) then 'late' when bill is not null then 'future' else 'usage' end as reason
-      from (select *, coalesce(bill, period) as wanted from sums) s),
+      from (select *, coalesce(bill, period) as wanted from sums) s join batch using (batch_id)),
   ledger as (
     insert into worker.usage_ledger (batch_id, tenant, period, usage_period, token_type, model, tokens, events, reason,
       note, lane)
@@ -240,15 +246,17 @@ begin
     on conflict on constraint usage_legacy_tenants_pkey do update
       set direct = t.direct + excluded.direct, pending = t.pending + excluded.pending,
           counter = t.counter + excluded.counter),
-  seen as (
-    select shard, count(*) as seen from unnest(p_shard) as e (shard) group by shard),
+  counts as (
+    select shard, batch_id, seen, coalesce(events, 0) as events, coalesce(tokens, 0) as tokens
+      from (select shard, count(*) as seen from entry group by shard) e
+      join batch using (shard)
+      left join (select shard, sum(events) as events, sum(tokens) as tokens from booked group by shard) a using (shard)),
   counted as (
     update worker.usage_batches b
-       set seen = b.seen + s.seen, applied = b.applied + coalesce(a.events, 0),
-           dup = b.dup + s.seen - coalesce(a.events, 0), tokens = b.tokens + coalesce(a.tokens, 0)
-      from seen s
-      left join (select shard, sum(events) as events, sum(tokens) as tokens from booked group by shard) a using (shard)
-     where b.shard = s.shard and b.fork = v_fork and b.from_n = v_today)
+       set seen = b.seen + c.seen, applied = b.applied + c.events, dup = b.dup + c.seen - c.events,
+           tokens = b.tokens + c.tokens
+      from counts c
+     where b.batch_id = c.batch_id and b.batch_id = any (v_batches))
   select coalesce(sum(events), 0), coalesce(sum(tokens), 0) into v_applied, v_tokens from booked;
   return jsonb_build_object('applied', v_applied, 'dup', v_seen - v_applied, 'tokens', v_tokens::text);
 end $$;

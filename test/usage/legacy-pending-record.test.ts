@@ -70,7 +70,7 @@ describe("a member of the pending set", () => {
     ["operation", { operation: null }, { operation: "" }, { operation: undefined }],
     ["token_type", { token_type: "llm" }, { token_type: null }, { token_type: undefined }],
   ])("keeps its id whether %s is null, empty or absent", (_, ...variants) => {
-    const ids = variants.map((variant) => useOf({ ...RECORD, ...variant }).uid);
+    const ids = variants.map((variant) => useOf({ ...RECORD, ...(variant as object) }).uid);
     expect(new Set(ids).size).toBe(1);
   });
 

@@ -4,7 +4,7 @@ import type { PendingPage, PendingSet } from "./drain-pending.ts";
 import type { LegacyCounters } from "./poll-counters.ts";
 
 /** Asked of a scan; Redis may answer a little more. */
-const MEMBERS_PER_PAGE = 500;
+const MEMBERS_PER_PAGE = 1000;
 const KEYS_PER_PAGE = 1000;
 /** Of one SREM, in characters: some plans of Upstash refuse requests of more than 1 MB. */
 const REMOVAL_CHARACTERS_MAX = 400_000;
