@@ -60,20 +60,24 @@ returns setof worker.usage_drift_finding
 language plpgsql stable security invoker set search_path = '' set jit = off as $$
 #variable_conflict use_column
 declare
-  v_gap numeric;                           -- what vanished between write and read and is not accounted for yet
-  v_gap_entries bigint;                    -- null when nobody counted
+  v_missing numeric;                       -- vanished between write and read, and not accounted for yet
+  v_missing_entries bigint;                -- null when nobody counted
+  v_lost numeric;                          -- that, and what a rewound log lost
+  v_lost_entries bigint;
   v_has_gap boolean;
   v_has_nameless boolean;                  -- something is in quarantine of which nobody knows whose it is
   v_is_rewound boolean;                    -- Redis lost something since the last consolidation
   v_absent int[];                          -- periods without a single counter: expired, evicted or flushed
   v_tenants bigint;
 begin
-  select coalesce(sum(tokens_lost - recovered), 0),
-         case when bool_and(entries_lost is not null) then sum(entries_lost - entries_recovered) end, count(*) > 0
-    into v_gap, v_gap_entries, v_has_gap
-    from worker.usage_gaps
-   where shard = p_shard and cause = 'missing_entries'
-     and (tokens_lost <> recovered or entries_lost <> entries_recovered);
+  select coalesce(sum(missing) filter (where cause = 'missing_entries'), 0),
+         case when bool_and(entries is not null) filter (where cause = 'missing_entries')
+              then sum(entries) filter (where cause = 'missing_entries') end,
+         coalesce(sum(missing), 0), case when bool_and(entries is not null) then sum(entries) end, count(*) > 0
+    into v_missing, v_missing_entries, v_lost, v_lost_entries, v_has_gap
+    from (select cause, tokens_lost - recovered as missing, entries_lost - entries_recovered as entries
+            from worker.usage_gaps where shard = p_shard) gap
+   where missing <> 0 or entries <> 0;
   v_has_nameless := exists (
     select from worker.usage_quarantine
      where shard = p_shard and resolved_at is null and tenant is null and lane = 'log');
@@ -117,16 +121,20 @@ begin
            coalesce(sum(drift) filter (where drift < 0), 0) as shortfall, count(*) filter (where drift < 0) as behind
       from witnessed where is_witness),
   verdict as (
-    -- The counters are believed only when they differ by exactly what the log is known to have lost.
-    select *, case when v_gap > 0 then surplus = v_gap and ahead <= coalesce(v_gap_entries, ahead)
-                   when v_gap < 0 then shortfall = v_gap and behind <= coalesce(v_gap_entries, behind)
-                   else false end as is_exact
-      from sums),
+    -- The counters are believed only when they differ by exactly what the log is known to have lost. A rewind took the
+    -- counters with it, as a rule, but the log alone can lose its end too.
+    select surplus, shortfall, coalesce(bool_or(is_exact), false) as is_exact
+      from (select s.*, (lost > 0 and surplus = lost and ahead <= coalesce(entries, ahead))
+                        or (lost < 0 and shortfall = lost and behind <= coalesce(entries, behind)) as is_exact
+              from sums s
+             cross join (values (v_missing, v_missing_entries), (v_lost, v_lost_entries)) gap (lost, entries)) each
+     group by surplus, shortfall),
   suspected as (
     select w.*, v.is_exact, v.surplus, v.shortfall,
            w.is_witness and v_has_gap and (
-             (w.drift > 0 and v_gap > 0) or (w.drift < 0 and v_gap < 0)
-             or (not v.is_exact and v.surplus + v.shortfall = v_gap)) as is_lost
+             (w.drift > 0 and greatest(v_missing, v_lost, v_lost - v_missing) > 0)
+             or (w.drift < 0 and least(v_missing, v_lost, v_lost - v_missing) < 0)
+             or (not v.is_exact and v.surplus + v.shortfall in (v_missing, v_lost))) as is_lost
       from witnessed w cross join verdict v),
   explained as (
     select *, case when is_edited then 'total_edited'
@@ -166,8 +174,9 @@ begin
            'hold', hold,
            'counters', case when is_absent then 'absent' end,
            'rewound', case when v_is_rewound and drift < 0 then true end,
-           'gap', case when is_lost then v_gap::text end,
-           'gapEntries', case when is_lost then v_gap_entries::text end,
+           'gap', case when is_lost then v_lost::text end,
+           'gapEntries', case when is_lost then v_lost_entries::text end,
+           'rewindGap', case when is_lost and v_lost <> v_missing then (v_lost - v_missing)::text end,
            'surplus', case when is_lost then surplus::text end,
            'shortfall', case when is_lost then shortfall::text end,
            'total', case when is_edited then coalesce(total, 0)::text end,

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { keysOf, periodOf, shardOf } from "../../src/lib/usage/usage-keys.ts";
+import { createUsageProducer } from "../../src/lib/usage/usage-producer.ts";
 import {
   type ConsolidationWorld,
   LAST_MONTH,
@@ -352,6 +353,24 @@ describe("the counters know what the log lost", () => {
     expect(await world.counterOf(beta)).toBe("-20");
     expect(await world.driftsOf(acme)).toMatchObject([{ state: "hold_for_approval" }]);
     expect(await world.driftsOf(beta)).toMatchObject([{ state: "hold_for_approval" }]);
+  });
+
+  test("a log that alone lost its end, as its producer noticed: what only the counter knows is booked", async () => {
+    const acme = await bookedTenant();
+    let now = Date.now();
+    const producer = createUsageProducer({
+      redis: world.redis,
+      clock: { now: () => (now += 2000) },
+    });
+    await producer.record(world.use({ tenant: acme, tokens: 33 }), signal);
+    await world.loseNewest(acme);
+    await producer.record(world.use({ tenant: acme, tokens: 1 }), signal);
+    await world.consolidate(acme);
+    const [gap] = await world.database.sql`
+      select cause, (tokens_lost - recovered)::text as open from worker.usage_gaps where shard = ${shardOf(acme)}`;
+    expect(gap).toMatchObject({ cause: "redis_rewind", open: "0" });
+    expect(await world.usedOf(acme)).toBe("134");
+    expect(await world.counterOf(acme)).toBe("134");
   });
 
   test("a database from a backup, entries trimmed: what is missing is booked back", async () => {
