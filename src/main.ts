@@ -1,12 +1,13 @@
 import { app } from "@azure/functions";
+// The HTTP functions first: their library gives every zod schema that is made later its name in the API document.
+import "./functions/graph-webhook.http.ts";
+import "./functions/health-probes.http.ts";
+import "./functions/management-api.http.ts";
 import "./functions/consolidate-shard.queue.ts";
 import "./functions/consolidate-shard-poison.queue.ts";
 import "./functions/daily-reconciliation.timer.ts";
 import "./functions/drain-legacy-usage.queue.ts";
 import "./functions/drain-legacy-usage-poison.queue.ts";
-import "./functions/graph-webhook.http.ts";
-import "./functions/health-probes.http.ts";
-import "./functions/management-api.http.ts";
 import "./functions/observe-usage.timer.ts";
 import "./functions/reconcile-shard.queue.ts";
 import "./functions/reconcile-shard-poison.queue.ts";

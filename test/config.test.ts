@@ -145,8 +145,8 @@ const REVIEWED: Record<
   },
   USAGE_SLICE_MS: {
     default: 240_000,
-    accepts: ["1000", "540000"],
-    refuses: ["999", "540001", "1s"],
+    accepts: ["1000", "480000"],
+    refuses: ["999", "480001", "1s"],
   },
   USAGE_LEASE_TTL_MS: {
     default: 300_000,

@@ -147,17 +147,3 @@ async function neededRole(name: string, route: string): Promise<string> {
   }
   return "nobody";
 }
-
-test("the webhook keeps Graph's notifications with Graph until it is configured", async () => {
-  const handshake = await send["graphWebhook"]?.("/listen?validationToken=abc", {
-    method: "POST",
-    headers: { "content-type": "text/plain; charset=utf-8" },
-  });
-  expect(handshake?.status).toBe(503);
-  expect(handshake?.json()).toMatchObject({
-    code: "graph_not_configured",
-    detail: "no GRAPH_* setting is present",
-  });
-  expect(handshake?.headers.get("retry-after")).toBe("5");
-  expect(handshake?.text).not.toContain("abc");
-});

@@ -1,6 +1,6 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -201,6 +201,30 @@ describe("registration", () => {
     });
     server.close();
     expect([functions.length, error, connections]).toEqual([REVIEWED.length, undefined, 0]);
+  });
+});
+
+describe("host.json", () => {
+  const host = JSON.parse(readFileSync(new URL("../../host.json", import.meta.url), "utf8"));
+
+  test("keeps documented paths free of a prefix", () => {
+    expect(host).toMatchObject({ version: "2.0", extensions: { http: { routePrefix: "" } } });
+  });
+
+  test("lets a run end by its own deadline, its fate included, before the host ends it", () => {
+    expect(host.functionTimeout).toBe("00:10:00"); // 540 s of the run and 30 s to settle it
+  });
+
+  test("repeats and reads messages as the queues are written", () => {
+    expect(host.extensions.queues).toMatchObject({
+      maxDequeueCount: 5,
+      visibilityTimeout: "00:00:30",
+      messageEncoding: "base64",
+    });
+  });
+
+  test("names an extension bundle, without which queues are not read", () => {
+    expect(host.extensionBundle.id).toBe("Microsoft.Azure.Functions.ExtensionBundle");
   });
 });
 
