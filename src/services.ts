@@ -1,11 +1,14 @@
 import type { Config } from "./config.ts";
 import { systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
+import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
+import { createAlerts } from "./lib/ops/alerts.ts";
 import { cachedHealth } from "./lib/ops/cached-health.ts";
 import { probeBackends } from "./lib/ops/probe-backends.ts";
 import { cacheProbe } from "./lib/ops/probes.redis.ts";
 import { databaseProbe } from "./lib/ops/probes.supabase.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
+import { invocationLogger } from "./lib/runtime/current-run.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
 import { startLogger } from "./lib/runtime/start-logger.ts";
@@ -46,6 +49,8 @@ export function createServices(config: Config, clock = systemClock) {
   return {
     config,
     clock,
+    alerts: createAlerts({ clock, alertLedger: alertLedger(rpc), log: invocationLogger }),
+    incidents: incidents(rpc),
     serviceName: config.serviceName,
     usageConfig: config.usage,
     usageLog: log,

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { alertRoutes } from "../lib/ops/alerts.http.ts";
 import { apiDocsRoutes } from "../lib/runtime/api-docs.http.ts";
 import { createWebApp, HTTP_METHODS, mountWebApp } from "../lib/runtime/web-app.http.ts";
 import { legacyRoutes } from "../lib/usage/legacy/legacy.http.ts";
@@ -14,6 +15,7 @@ web.route("/", driftRoutes(services)); // before /usage/{tenant}
 web.route("/", usageRoutes(services));
 web.route("/", usageExplainRoutes(services));
 web.route("/", quarantineRoutes(services));
+web.route("/", alertRoutes(services));
 web.route("/", apiDocsRoutes(web));
 
 // The name sorts last on purpose: the host tries routes in the order of the function names, and this one takes all.

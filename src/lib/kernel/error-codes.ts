@@ -54,6 +54,10 @@ export const ERROR_CODES = {
   usage_drift_not_held: row("permanent", 409, "The difference does not wait for a decision"),
   usage_drift_repair_refused: row("permanent", 409, "The difference cannot be repaired that way"),
   usage_run_unknown: row("permanent", 404, "No such reconciliation run"),
+  usage_period_running: row("permanent", 409, "The month is not over"),
+  usage_audit_unknown: row("permanent", 404, "No such audit"),
+  alert_unknown: row("permanent", 404, "No such alert"),
+  alert_resolved: row("permanent", 409, "The alert is over already"),
   graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
 } as const satisfies Record<string, ErrorCodeRow>;
 

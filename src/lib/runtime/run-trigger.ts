@@ -1,6 +1,7 @@
 import type { InvocationContext } from "@azure/functions";
 import { type Failure, toFailure, transient } from "../kernel/errors.ts";
 import type { ActiveRun, LogFields, Run } from "../kernel/run.ts";
+import { withinRun } from "./current-run.ts";
 import { createLogger } from "./logger.ts";
 
 /** Below the shortest `functionTimeout` we allow (10 min), so that we end before the host ends us. */
@@ -29,7 +30,7 @@ export async function runTrigger<T>(
 ): Promise<T> {
   const run = startRun(context, options.deadlineMs ?? DEADLINE_MS);
   try {
-    const result = await body(run);
+    const result = await withinRun(run, () => body(run));
     run.finish();
     return result;
   } catch (error) {

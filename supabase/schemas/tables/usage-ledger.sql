@@ -20,6 +20,9 @@ create table if not exists worker.usage_batches (
   worker text,
   run_id uuid,
   applied_at timestamptz not null default clock_timestamp(),
+  reverted_at timestamptz,                 -- taken back, by whom and why
+  reverted_by text,
+  revert_reason text,
   lane text not null default 'log',        -- of a legacy lane: one row per shard and day of booking, from_n = that day
   constraint usage_batches_pkey primary key (batch_id),
   constraint usage_batches_position_key unique (shard, fork, from_n),
@@ -30,7 +33,7 @@ create index if not exists usage_batches_applied_at_idx on worker.usage_batches 
 create index if not exists usage_batches_run_id_idx on worker.usage_batches (run_id, shard) where run_id is not null;
 create index if not exists usage_batches_lane_idx on worker.usage_batches (lane, from_n) where lane <> 'log';
 alter table worker.usage_batches enable row level security;
-grant select, insert, update on worker.usage_batches to service_role;
+grant select, insert, update, delete on worker.usage_batches to service_role;
 
 -- Dedupe and evidence. The day of occurrence is part of the key, so that the same event always meets the same
 -- partition; the same uid on another day is another event. Column order avoids padding.
@@ -65,7 +68,8 @@ create table if not exists worker.usage_ledger (
   model text,
   tokens numeric not null,
   events int not null,
-  reason text not null,                    -- late: happened in a closed month. future: claims to lie ahead
+  reason text not null,                    -- late: happened in a closed month. future: claims to lie
+                                           -- ahead. backfill: of old months, booked afterwards
   note jsonb,
   booked_at timestamptz not null default now(),
   lane text not null default 'log',        -- how the use came in; the counters of the log know lane log only
@@ -75,7 +79,8 @@ create table if not exists worker.usage_ledger (
     period between 200001 and 999912 and period % 100 between 1 and 12
     and usage_period between 200001 and 999912 and usage_period % 100 between 1 and 12),
   constraint usage_ledger_token_type_check check (token_type in ('llm', 'embedding')),
-  constraint usage_ledger_reason_check check (reason in ('usage', 'late', 'future') or reason like 'adjust:_%'),
+  constraint usage_ledger_reason_check
+    check (reason in ('usage', 'late', 'future', 'backfill') or reason like 'adjust:_%'),
   constraint usage_ledger_lane_check
     check (lane in ('log', 'legacy_pending', 'legacy_direct', 'legacy_counter', 'adjust'))
 );
@@ -88,6 +93,9 @@ create index if not exists usage_ledger_moved_to_idx on worker.usage_ledger (per
 -- A correction that names its key can be booked once.
 create unique index if not exists usage_ledger_adjustment_idx on worker.usage_ledger ((note ->> 'key'))
   where note ? 'key';
+-- The rows of a batch lie together, so the ranges of pages say enough, and inserting costs nothing.
+create index if not exists usage_ledger_batch_id_idx on worker.usage_ledger
+  using brin (batch_id) with (pages_per_range = 32, autosummarize = on);
 alter table worker.usage_ledger enable row level security;
 grant select, insert on worker.usage_ledger to service_role;
 
@@ -113,6 +121,20 @@ create table if not exists worker.usage_periods (
   period int not null,
   state text not null default 'open',
   closed_at timestamptz,
+  closing_at timestamptz,
+  grace_until timestamptz,                 -- late uses are its own until then
+  held_by jsonb not null default '[]',     -- what kept it from being closed at checked_at
+  checked_at timestamptz,
+  closed_by text,
+  reason text,                             -- why, when a person closed it
+  despite text[] not null default '{}',    -- what that person overruled
+  seal_next int not null default 0,        -- shards before it are sealed
+  sealed_at timestamptz,                   -- from here on, what the month was when it was closed
+  tenants bigint,
+  tokens numeric,
+  events bigint,
+  checksum text,                           -- sha256, as hex, over the lines "<shard><tab><checksum><line feed>" of
+                                           -- usage_period_shards in order of the shard
   constraint usage_periods_pkey primary key (period),
   constraint usage_periods_period_check check (period between 200001 and 999912 and period % 100 between 1 and 12),
   constraint usage_periods_state_check check (state in ('open', 'closing', 'closed'))

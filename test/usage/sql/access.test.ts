@@ -134,15 +134,16 @@ describe("every object of the schema", () => {
     expect(await world.sql`select 1 from pg_policy`).toHaveLength(0);
   });
 
-  test("that is a function names its search path, and only the maker of days runs as its owner", async () => {
+  test("that is a function names its search path, and only those that make and drop days run as their owner", async () => {
     const loose = await world.sql`
       select proname from pg_proc
        where pronamespace = 'worker'::regnamespace
          and not coalesce('search_path=""' = any (proconfig), false)`;
     expect(loose).toHaveLength(0);
     const definers = await world.sql`
-      select proname from pg_proc where pronamespace = 'worker'::regnamespace and prosecdef`;
-    expect(definers).toEqual([{ proname: "usage_ensure_days" }]);
+      select proname from pg_proc where pronamespace = 'worker'::regnamespace and prosecdef
+       order by proname`;
+    expect(definers).toEqual([{ proname: "usage_ensure_days" }, { proname: "usage_prune_day" }]);
   });
 
   test("that has an instant keeps its time zone", async () => {

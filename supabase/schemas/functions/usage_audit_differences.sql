@@ -1,0 +1,188 @@
+-- Part of usage_audit_shards: compares everything that is known about a month and some shards, at one instant. Who
+-- differs is found with two sums over all rows, by batch and by tenant; only then are the rows of those looked at.
+--   p_from, p_to  shards, both included
+--   returns  the findings, and one row without a cause whose evidence is {tenants, total, ledger, used, found, pruned}
+--            evidence of a tenant: {total, ledger, used, found, pruned, batches}; of a batch: {batch, shard, seen, applied,
+--            dup, tokens, ledger, events}. At most 20 ids of each kind
+create or replace function worker.usage_audit_differences(p_period int, p_from int, p_to int)
+returns table (tenant text, cause text, tokens numeric, events bigint, relative numeric, evidence jsonb)
+language plpgsql stable security invoker
+set search_path = '' set jit = off set work_mem = '64MB' set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+declare
+  v_from timestamptz := worker.usage_period_start(p_period);
+  v_until timestamptz := worker.usage_period_start(p_period) + interval '1 month';
+  -- Events of dropped days are known by tenant only: then no batch can say whose fault a difference is.
+  v_is_pruned boolean := exists (
+    select from worker.usage_pruned where period = p_period and shard between p_from and p_to);
+  v_tenants text[];
+  v_count bigint;
+  v_batches bigint[];
+  v_sums jsonb;
+  v_has_moved boolean;
+  v_is_miscounted boolean;
+begin
+  with ledger as (
+    select batch_id, sum(billed) as billed, sum(billed_events) as billed_events, sum(used) as used,
+           sum(used_events) as used_events, bool_or(is_moved) as has_moved
+      from (select l.batch_id, l.tokens as billed, l.events as billed_events, l.usage_period <> l.period as is_moved,
+                   case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
+                        then l.tokens else 0 end as used,
+                   case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
+                        then l.events else 0 end as used_events
+              from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
+             where l.period = p_period and l.batch_id is not null and coalesce(b.shard, 0) between p_from and p_to
+            union all
+            select null, l.tokens, l.events, l.usage_period <> l.period, 0, 0
+              from worker.usage_ledger l left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
+             where l.period = p_period and l.batch_id is null and coalesce(t.shard, 0) between p_from and p_to
+            union all
+            select l.batch_id, 0, 0, true, l.tokens, l.events
+              from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
+             where l.usage_period = p_period and l.usage_period <> l.period and l.period <> p_period
+               and l.batch_id is not null and l.reason in ('usage', 'late', 'future', 'backfill')
+               and coalesce(b.shard, 0) between p_from and p_to) l
+     group by batch_id),
+  event as (
+    select e.batch_id, sum(e.tokens) as found, count(*) as found_events
+      from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
+     where e.period = p_period and coalesce(b.shard, 0) between p_from and p_to
+     group by e.batch_id),
+  batch as (
+    select coalesce(l.batch_id, e.batch_id, r.batch_id) as batch_id, coalesce(billed, 0) as billed,
+           coalesce(billed_events, 0) as billed_events, coalesce(used, 0) as used, coalesce(used_events, 0) as used_events, coalesce(found, 0) as found,
+           coalesce(found_events, 0) as found_events, coalesce(has_moved, false) as has_moved
+      from ledger l
+      full join event e on e.batch_id = l.batch_id
+      -- Also batches of the month of which nothing is left.
+      full join (select batch_id from worker.usage_batches
+                  where shard between p_from and p_to and applied > 0 and applied_at >= v_from and applied_at < v_until) r
+        on r.batch_id = coalesce(l.batch_id, e.batch_id)),
+  sums as (
+    select coalesce(t.tokens, 0) as total, coalesce(t.events, 0) as total_events, coalesce(p.tokens, 0) as pruned,
+           coalesce(p.events, 0) as pruned_events
+      from (select sum(tokens) as tokens, sum(events) as events from worker.usage_totals
+             where period = p_period and shard between p_from and p_to) t
+     cross join (select sum(tokens) as tokens, sum(events) as events from worker.usage_pruned
+                  where period = p_period and shard between p_from and p_to) p)
+  select jsonb_build_object('total', r.total::text, 'ledger', coalesce(sum(s.billed), 0)::text,
+           'used', coalesce(sum(s.used), 0)::text, 'found', (coalesce(sum(s.found), 0) + r.pruned)::text,
+           'pruned', r.pruned::text),
+         coalesce(array_agg(b.batch_id) filter (
+           where b.tokens <> s.used or b.applied <> s.used_events or b.seen <> b.applied + b.dup
+              or (not v_is_pruned and (s.used <> s.found or s.used_events <> s.found_events))), '{}'),
+         coalesce(bool_or(s.has_moved), false),
+         r.total_events <> coalesce(sum(s.billed_events), 0)
+           or coalesce(sum(s.used_events), 0) <> coalesce(sum(s.found_events), 0) + r.pruned_events
+    into v_sums, v_batches, v_has_moved, v_is_miscounted
+    from sums r
+    left join batch s on true
+    left join worker.usage_batches b on b.batch_id = s.batch_id
+   group by r.total, r.total_events, r.pruned, r.pruned_events;
+
+  select * into v_tenants, v_count from worker.usage_audit_tenants(p_period, p_from, p_to, 'tokens');
+  if v_is_miscounted then
+    v_tenants := array(select unnest(v_tenants)
+                       union
+                       select unnest(differing) from worker.usage_audit_tenants(p_period, p_from, p_to, 'events'));
+  end if;
+  v_sums := v_sums || jsonb_build_object('tenants', v_count);
+  return query select null::text, null::text, 0::numeric, 0::bigint, null::numeric, v_sums;
+
+  if v_tenants <> '{}' or v_batches <> '{}' then
+    return query
+    with suspect as ( -- a batch may hold uses of several months: its own row is compared with all of them
+      select b.*, coalesce(l.tokens, 0) - b.tokens as off, coalesce(l.events, 0) - b.applied as off_events
+        from worker.usage_batches b
+        join unnest(v_batches) as s (id) on s.id = b.batch_id
+        left join (
+          select batch_id, sum(tokens) as tokens, sum(events) as events
+            from worker.usage_ledger join unnest(v_batches) as s (id) on s.id = batch_id
+           where reason in ('usage', 'late', 'future', 'backfill')
+           group by batch_id) l on l.batch_id = b.batch_id),
+    cell as (
+      select w.tenant, w.batch_id, bool_or(t.name is not null) as is_listed, sum(total) as total,
+             sum(total_events) as total_events, sum(billed) as billed, sum(billed_events) as billed_events,
+             sum(used) as used, sum(found) as found, sum(pruned) as pruned, sum(used - found) as apart,
+             sum(used_events - found_events) as apart_events
+        from worker.usage_witnesses w
+        left join unnest(v_tenants) as t (name) on t.name = w.tenant
+        left join unnest(v_batches) as s (id) on s.id = w.batch_id
+       where w.period = p_period and w.shard between p_from and p_to and (t.name is not null or s.id is not null)
+       group by w.tenant, w.batch_id),
+    batch as (
+      select s.*, coalesce(c.apart, 0) as apart, coalesce(c.apart_events, 0) as apart_events, coalesce(c.cells, 0) as cells,
+             coalesce(c.is_named, false) as is_named
+        from suspect s
+        left join (
+          select batch_id, sum(apart) as apart, sum(apart_events) as apart_events, count(*) as cells,
+                 bool_or(is_listed) as is_named
+            from cell
+           where case when v_is_pruned then is_listed else apart <> 0 or apart_events <> 0 end
+           group by batch_id) c on c.batch_id = s.batch_id),
+    judged as ( -- whose fault a cell is, as far as its batch can say
+      select c.*, b.off, b.off_events, b.inc, b.from_n, b.to_n, b.shard,
+             case when v_is_pruned or b.batch_id is null then 'open'
+                  when b.off = 0 and b.off_events = 0 and (b.apart <> 0 or b.apart_events <> 0) then 'events'
+                  when b.off = 0 and b.off_events = 0 then 'open' -- moved from one tenant to another
+                  when b.off = b.apart and b.off_events = b.apart_events then 'ledger'
+                  when b.cells = 1 then 'both'
+                  else 'open' end as fault
+        from cell c
+        left join batch b on b.batch_id = c.batch_id
+       where c.is_listed and (c.apart <> 0 or c.apart_events <> 0)),
+    part as (
+      select tenant, batch_id, fault,
+             case fault when 'ledger' then apart when 'both' then off else 0 end as ledger,
+             case fault when 'ledger' then apart_events when 'both' then off_events else 0 end as ledger_events,
+             case fault when 'events' then -apart when 'both' then off - apart else 0 end as wrong,
+             case fault when 'events' then -apart_events when 'both' then off_events - apart_events else 0 end as wrong_events,
+             case fault when 'open' then apart else 0 end as open,
+             case fault when 'open' then apart_events else 0 end as open_events,
+             (select max(x.batch_id) from worker.usage_batches x
+               where x.shard = j.shard and x.inc = j.inc and x.batch_id <> j.batch_id and x.applied > 0 and j.from_n > 0
+                 and x.from_n <= j.to_n and x.to_n >= j.from_n) as twin
+        from judged j),
+    fault as (
+      select tenant, sum(ledger) as ledger, sum(ledger_events)::bigint as ledger_events,
+             coalesce(-sum(wrong) filter (where wrong_events < 0 and twin is null), 0) as missing,
+             coalesce(-sum(wrong_events) filter (where wrong_events < 0 and twin is null), 0)::bigint as missing_events,
+             coalesce(-sum(wrong) filter (where wrong_events < 0 and twin is not null), 0) as twice,
+             coalesce(-sum(wrong_events) filter (where wrong_events < 0 and twin is not null), 0)::bigint as twice_events,
+             coalesce(sum(wrong) filter (where wrong_events > 0), 0) as extra,
+             coalesce(sum(wrong_events) filter (where wrong_events > 0), 0)::bigint as extra_events,
+             coalesce(sum(wrong) filter (where wrong_events = 0), 0) as changed,
+             sum(open) as open, sum(open_events)::bigint as open_events,
+             (array_agg(batch_id::text order by batch_id) filter (where fault <> 'events'))[1:20] as ledger_batches,
+             (array_agg(batch_id::text order by batch_id) filter (where fault <> 'ledger'))[1:20] as event_batches,
+             (array_agg(twin::text order by twin) filter (where twin is not null and wrong_events < 0))[1:20] as twins
+        from part
+       group by tenant),
+    fact as (
+      select tenant, sum(total) as total, sum(billed) as billed, sum(used) as used, sum(found) as found,
+             sum(pruned) as pruned, sum(total_events - billed_events)::bigint as off_events
+        from cell
+       where is_listed
+       group by tenant)
+    select t.tenant, c.cause, c.tokens, c.events, round(abs(c.tokens) / nullif(abs(t.total), 0), 6),
+           jsonb_strip_nulls(jsonb_build_object('total', t.total::text, 'ledger', t.billed::text, 'used', t.used::text,
+             'found', t.found::text, 'pruned', case when t.pruned <> 0 then t.pruned::text end,
+             'batches', to_jsonb(case c.side when 'ledger' then f.ledger_batches when 'events' then f.event_batches
+                                   when 'both' then f.event_batches end),
+             'appliedBefore', case when c.cause = 'double_applied' then to_jsonb(f.twins) end))
+      from fact t
+      left join fault f on f.tenant = t.tenant
+     cross join lateral worker.usage_audit_causes(t.total - t.billed, t.off_events, coalesce(f.ledger, 0),
+             coalesce(f.ledger_events, 0), coalesce(f.missing, 0), coalesce(f.missing_events, 0), coalesce(f.twice, 0),
+             coalesce(f.twice_events, 0), coalesce(f.extra, 0), coalesce(f.extra_events, 0), coalesce(f.changed, 0),
+             coalesce(f.open, 0), coalesce(f.open_events, 0)) c
+    union all
+    select * from worker.usage_audit_batches(array(
+             select batch_id from batch
+              where seen <> applied + dup
+                 or (not is_named and (off <> 0 or off_events <> 0 or apart <> 0 or apart_events <> 0))));
+  end if;
+  return query select * from worker.usage_audit_context(p_period, p_from, p_to, v_has_moved);
+end $$;
+revoke all on function worker.usage_audit_differences from public, anon, authenticated;
+grant execute on function worker.usage_audit_differences to service_role;
