@@ -128,7 +128,7 @@ worker-service runs at ${url}  (ready in ${seconds} s)
 
 ${look("/health", "is it healthy, and what is not")}
 ${look("/readyz", "does it take work")}
-${look("/docs", "every route, to try out")}
+${look("/docs", "every route and the role it needs")}
 ${look("/usage/{tenant}", "what a tenant used, booked and pending")}
 
   Development key, as header x-api-key: ${DEVELOPMENT_KEY}

@@ -104,56 +104,74 @@ grant select on worker.usage_witnesses to service_role;
 -- Part of usage_audit_differences: why the numbers of one tenant differ. Pure. Three witnesses: the total, the ledger and
 -- the events; who stands alone is wrong. Tokens say how far what is booked stands above the evidence.
 --   p_total           total minus ledger
---   p_ledger          how far the ledger is known to be wrong, because its batches say so
+--   p_edited, p_added, p_removed  how far the ledger is wrong, because its batches say so: with as many uses as there
+--                     should be, with more, with fewer
 --   p_missing         booked uses whose events are gone; p_twice: the same, of a part of the log that was applied twice
 --   p_extra           events that were never booked; p_changed: events whose amount is another one
 --   p_open            ledger minus events where no batch says which of them is wrong
 --   p_.._events       the same in numbers of uses
 --   returns  side: ledger | events | both = whose batches are the evidence, null = the total's
-create or replace function worker.usage_audit_causes(p_total numeric, p_total_events bigint, p_ledger numeric,
-  p_ledger_events bigint, p_missing numeric, p_missing_events bigint, p_twice numeric, p_twice_events bigint,
-  p_extra numeric, p_extra_events bigint, p_changed numeric, p_open numeric, p_open_events bigint)
+create or replace function worker.usage_audit_causes(p_total numeric, p_total_events bigint, p_edited numeric,
+  p_added numeric, p_added_events bigint, p_removed numeric, p_removed_events bigint, p_missing numeric,
+  p_missing_events bigint, p_twice numeric, p_twice_events bigint, p_extra numeric, p_extra_events bigint,
+  p_changed numeric, p_open numeric, p_open_events bigint)
 returns table (cause text, tokens numeric, events bigint, side text)
 language plpgsql immutable security invoker set search_path = '' as $$
 declare
-  v_is_open boolean := p_open <> 0 or p_open_events <> 0;
-  v_off numeric := p_total + p_ledger;               -- total minus what the ledger should say, as far as that is known
-  v_off_events bigint := p_total_events + p_ledger_events;
+  -- The total minus what the ledger should say; wrong rows of the ledger are taken out step by step.
+  v_off numeric := p_total + p_edited;
+  v_off_events bigint := p_total_events;
+  -- Rows that are too many, or too few, are an error of the ledger alone, unless the total went along with them.
+  v_added_along boolean := p_added_events > 0 and (v_off_events in (0, -p_removed_events) or v_off in (0, -p_removed));
+  v_removed_along boolean := p_removed_events < 0 and (v_off_events in (0, -p_added_events) or v_off in (0, -p_added));
+  v_edited numeric := p_edited;
+  v_edited_events bigint := 0;
 begin
-  if v_is_open and ((v_off = -p_open and v_off_events = -p_open_events)
-                    or (p_open_events <> 0 and v_off_events = -p_open_events)) then
-    p_ledger := p_ledger + p_open;                   -- the total stands with the events
-    p_ledger_events := p_ledger_events + p_open_events;
-  elsif v_is_open and (v_off = 0 or p_open_events <> 0) and v_off_events = 0 then
-    if p_open_events > 0 then                        -- the total stands with the ledger
-      p_missing := p_missing + p_open;
-      p_missing_events := p_missing_events + p_open_events;
-    elsif p_open_events < 0 then
-      p_extra := p_extra - p_open;
-      p_extra_events := p_extra_events - p_open_events;
-    else
-      p_changed := p_changed - p_open;
-    end if;
-  elsif v_is_open then
-    return query values ('unexplained', p_open, p_open_events, 'both');
+  if v_added_along then
+    return query values ('double_applied', p_added, p_added_events, 'ledger');
+  elsif p_added_events > 0 then
+    v_edited := v_edited + p_added;
+    v_edited_events := v_edited_events + p_added_events;
+    v_off := v_off + p_added;
+    v_off_events := v_off_events + p_added_events;
+  end if;
+  if v_removed_along then
+    return query values ('events_not_booked', p_removed, p_removed_events, 'ledger');
+  elsif p_removed_events < 0 then
+    v_edited := v_edited + p_removed;
+    v_edited_events := v_edited_events + p_removed_events;
+    v_off := v_off + p_removed;
+    v_off_events := v_off_events + p_removed_events;
   end if;
 
-  if p_ledger <> 0 or p_ledger_events <> 0 then
-    if p_ledger_events <> 0 and (p_total_events = 0 or p_total = 0) then -- the total went along
-      return query values (case when p_ledger_events > 0 then 'double_applied' else 'events_not_booked' end, p_ledger,
-        p_ledger_events, 'ledger');
-      p_total_events := 0;
+  if p_open <> 0 or p_open_events <> 0 then
+    if v_off_events = -p_open_events and (v_off = -p_open or p_open_events <> 0) then
+      v_edited := v_edited + p_open;                 -- the total stands with the events
+      v_edited_events := v_edited_events + p_open_events;
+      v_off := v_off + p_open;
+      v_off_events := v_off_events + p_open_events;
+    elsif v_off_events = 0 and (v_off = 0 or p_open_events <> 0) then
+      if p_open_events > 0 then                      -- the total stands with the ledger
+        p_missing := p_missing + p_open;
+        p_missing_events := p_missing_events + p_open_events;
+      elsif p_open_events < 0 then
+        p_extra := p_extra - p_open;
+        p_extra_events := p_extra_events - p_open_events;
+      else
+        p_changed := p_changed - p_open;
+      end if;
     else
-      return query values ('ledger_edited', p_ledger, p_ledger_events, 'ledger');
-      p_total := p_total + p_ledger;
-      p_total_events := p_total_events + p_ledger_events;
+      return query values ('unexplained', p_open, p_open_events, 'both');
     end if;
   end if;
-  if p_total <> 0 or p_total_events <> 0 then
-    return query values ('total_edited_outside_ledger', p_total, p_total_events, null::text);
+
+  -- A total whose tokens went along is right, whatever its number of uses says.
+  if v_off <> 0 or (v_off_events <> 0 and not v_added_along and not v_removed_along) then
+    return query values ('total_edited_outside_ledger', v_off, v_off_events, null::text);
   end if;
   return query
-  select * from (values ('double_applied', p_twice, p_twice_events, 'events'),
+  select * from (values ('ledger_edited', v_edited, v_edited_events, 'ledger'),
+                        ('double_applied', p_twice, p_twice_events, 'events'),
                         ('events_missing', p_missing, p_missing_events, 'events'),
                         ('events_not_booked', -p_extra, -p_extra_events, 'events'),
                         ('events_edited', -p_changed, 0::bigint, 'events')) as c (cause, tokens, events, side)
@@ -449,7 +467,8 @@ begin
     cell as (
       select w.tenant, w.batch_id, bool_or(t.name is not null) as is_listed, sum(total) as total,
              sum(total_events) as total_events, sum(billed) as billed, sum(billed_events) as billed_events,
-             sum(used) as used, sum(found) as found, sum(pruned) as pruned, sum(used - found) as apart,
+             sum(used) as used, sum(used_events) as used_events, sum(found) as found, sum(pruned) as pruned,
+             sum(used - found) as apart,
              sum(used_events - found_events) as apart_events
         from worker.usage_witnesses w
         left join unnest(v_tenants) as t (name) on t.name = w.tenant
@@ -468,7 +487,8 @@ begin
            group by batch_id) c on c.batch_id = s.batch_id),
     judged as ( -- whose fault a cell is, as far as its batch can say
       select c.*, b.off, b.off_events, b.inc, b.from_n, b.to_n, b.shard,
-             case when v_is_pruned or b.batch_id is null then 'open'
+             case when v_is_pruned then 'open'
+                  when b.batch_id is null then case when c.used_events = 0 and c.used = 0 then 'events' else 'open' end
                   when b.off = 0 and b.off_events = 0 and (b.apart <> 0 or b.apart_events <> 0) then 'events'
                   when b.off = 0 and b.off_events = 0 then 'open' -- moved from one tenant to another
                   when b.off = b.apart and b.off_events = b.apart_events then 'ledger'
@@ -490,7 +510,11 @@ begin
                  and x.from_n <= j.to_n and x.to_n >= j.from_n) as twin
         from judged j),
     fault as (
-      select tenant, sum(ledger) as ledger, sum(ledger_events)::bigint as ledger_events,
+      select tenant, coalesce(sum(ledger) filter (where ledger_events = 0), 0) as edited,
+             coalesce(sum(ledger) filter (where ledger_events > 0), 0) as added,
+             coalesce(sum(ledger_events) filter (where ledger_events > 0), 0)::bigint as added_events,
+             coalesce(sum(ledger) filter (where ledger_events < 0), 0) as removed,
+             coalesce(sum(ledger_events) filter (where ledger_events < 0), 0)::bigint as removed_events,
              coalesce(-sum(wrong) filter (where wrong_events < 0 and twin is null), 0) as missing,
              coalesce(-sum(wrong_events) filter (where wrong_events < 0 and twin is null), 0)::bigint as missing_events,
              coalesce(-sum(wrong) filter (where wrong_events < 0 and twin is not null), 0) as twice,
@@ -518,8 +542,9 @@ begin
              'appliedBefore', case when c.cause = 'double_applied' then to_jsonb(f.twins) end))
       from fact t
       left join fault f on f.tenant = t.tenant
-     cross join lateral worker.usage_audit_causes(t.total - t.billed, t.off_events, coalesce(f.ledger, 0),
-             coalesce(f.ledger_events, 0), coalesce(f.missing, 0), coalesce(f.missing_events, 0), coalesce(f.twice, 0),
+     cross join lateral worker.usage_audit_causes(t.total - t.billed, t.off_events, coalesce(f.edited, 0),
+             coalesce(f.added, 0), coalesce(f.added_events, 0), coalesce(f.removed, 0), coalesce(f.removed_events, 0),
+             coalesce(f.missing, 0), coalesce(f.missing_events, 0), coalesce(f.twice, 0),
              coalesce(f.twice_events, 0), coalesce(f.extra, 0), coalesce(f.extra_events, 0), coalesce(f.changed, 0),
              coalesce(f.open, 0), coalesce(f.open_events, 0)) c
     union all

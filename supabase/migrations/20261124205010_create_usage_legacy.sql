@@ -82,6 +82,7 @@ create table if not exists worker.usage_legacy_tenants (
   counter numeric not null default 0,      -- booked by its counters, for a tenant that has nothing else
   grown numeric not null default 0,
   has_counters boolean not null default false,
+  met_in uuid,                             -- run that met its first counter
   compared_direct numeric not null default 0,
   compared_pending numeric not null default 0,
   compared_grown numeric not null default 0,
@@ -456,18 +457,22 @@ begin
   having count(*) > 0;
   v_tokens := coalesce(v_tokens, 0);
 
-  -- With its first counter a tenant is compared from now on: what was booked before has nothing to be compared with.
+  -- With its first counter a tenant is compared from now on: what was booked before has nothing to be compared with, and
+  -- neither has what its other counters, met in the same run, counted before.
   with grown as (
-    select tenant, coalesce(sum(value - coalesce(seen, 0)) filter (where kind = 'growth'), 0) as tokens
+    select tenant, coalesce(sum(value - coalesce(seen, 0)) filter (where kind = 'growth'), 0) as tokens,
+           coalesce(sum(value) filter (where kind = 'growth' and seen is null), 0) as met
       from jsonb_to_recordset(p_moves) as m (key text, tenant text, kind text, seen numeric, value numeric)
      where key = any (v_moved)
      group by tenant),
   moved as (
     update worker.usage_legacy_tenants t
-       set grown = t.grown + g.tokens, has_counters = true,
+       set grown = t.grown + g.tokens, has_counters = true, met_in = coalesce(t.met_in, p_run),
            compared_direct = case when t.has_counters then t.compared_direct else t.direct end,
            compared_pending = case when t.has_counters then t.compared_pending else t.pending end,
-           compared_grown = case when t.has_counters then t.compared_grown else t.grown + g.tokens end
+           compared_grown = case when not t.has_counters then t.grown + g.tokens
+                                 when t.met_in = p_run then t.compared_grown + g.met
+                                 else t.compared_grown end
       from grown g
      where t.tenant = g.tenant)
   select coalesce(sum(tokens), 0) into v_grown from grown;

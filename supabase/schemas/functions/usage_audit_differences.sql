@@ -103,7 +103,8 @@ begin
     cell as (
       select w.tenant, w.batch_id, bool_or(t.name is not null) as is_listed, sum(total) as total,
              sum(total_events) as total_events, sum(billed) as billed, sum(billed_events) as billed_events,
-             sum(used) as used, sum(found) as found, sum(pruned) as pruned, sum(used - found) as apart,
+             sum(used) as used, sum(used_events) as used_events, sum(found) as found, sum(pruned) as pruned,
+             sum(used - found) as apart,
              sum(used_events - found_events) as apart_events
         from worker.usage_witnesses w
         left join unnest(v_tenants) as t (name) on t.name = w.tenant
@@ -122,7 +123,8 @@ begin
            group by batch_id) c on c.batch_id = s.batch_id),
     judged as ( -- whose fault a cell is, as far as its batch can say
       select c.*, b.off, b.off_events, b.inc, b.from_n, b.to_n, b.shard,
-             case when v_is_pruned or b.batch_id is null then 'open'
+             case when v_is_pruned then 'open'
+                  when b.batch_id is null then case when c.used_events = 0 and c.used = 0 then 'events' else 'open' end
                   when b.off = 0 and b.off_events = 0 and (b.apart <> 0 or b.apart_events <> 0) then 'events'
                   when b.off = 0 and b.off_events = 0 then 'open' -- moved from one tenant to another
                   when b.off = b.apart and b.off_events = b.apart_events then 'ledger'
@@ -144,7 +146,11 @@ begin
                  and x.from_n <= j.to_n and x.to_n >= j.from_n) as twin
         from judged j),
     fault as (
-      select tenant, sum(ledger) as ledger, sum(ledger_events)::bigint as ledger_events,
+      select tenant, coalesce(sum(ledger) filter (where ledger_events = 0), 0) as edited,
+             coalesce(sum(ledger) filter (where ledger_events > 0), 0) as added,
+             coalesce(sum(ledger_events) filter (where ledger_events > 0), 0)::bigint as added_events,
+             coalesce(sum(ledger) filter (where ledger_events < 0), 0) as removed,
+             coalesce(sum(ledger_events) filter (where ledger_events < 0), 0)::bigint as removed_events,
              coalesce(-sum(wrong) filter (where wrong_events < 0 and twin is null), 0) as missing,
              coalesce(-sum(wrong_events) filter (where wrong_events < 0 and twin is null), 0)::bigint as missing_events,
              coalesce(-sum(wrong) filter (where wrong_events < 0 and twin is not null), 0) as twice,
@@ -172,8 +178,9 @@ begin
              'appliedBefore', case when c.cause = 'double_applied' then to_jsonb(f.twins) end))
       from fact t
       left join fault f on f.tenant = t.tenant
-     cross join lateral worker.usage_audit_causes(t.total - t.billed, t.off_events, coalesce(f.ledger, 0),
-             coalesce(f.ledger_events, 0), coalesce(f.missing, 0), coalesce(f.missing_events, 0), coalesce(f.twice, 0),
+     cross join lateral worker.usage_audit_causes(t.total - t.billed, t.off_events, coalesce(f.edited, 0),
+             coalesce(f.added, 0), coalesce(f.added_events, 0), coalesce(f.removed, 0), coalesce(f.removed_events, 0),
+             coalesce(f.missing, 0), coalesce(f.missing_events, 0), coalesce(f.twice, 0),
              coalesce(f.twice_events, 0), coalesce(f.extra, 0), coalesce(f.extra_events, 0), coalesce(f.changed, 0),
              coalesce(f.open, 0), coalesce(f.open_events, 0)) c
     union all

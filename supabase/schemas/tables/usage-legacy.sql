@@ -61,6 +61,7 @@ create table if not exists worker.usage_legacy_tenants (
   counter numeric not null default 0,      -- booked by its counters, for a tenant that has nothing else
   grown numeric not null default 0,
   has_counters boolean not null default false,
+  met_in uuid,                             -- run that met its first counter
   compared_direct numeric not null default 0,
   compared_pending numeric not null default 0,
   compared_grown numeric not null default 0,
