@@ -36,7 +36,7 @@ const sabotage = (deps: DrainLegacyDeps, saboteur: Saboteur): DrainLegacyDeps =>
   counterLedger: saboteur.wrap(deps.counterLedger),
   legacyRuns: saboteur.wrap(deps.legacyRuns),
   legacyQueue: saboteur.wrap(deps.legacyQueue),
-  ...(deps.alerts === undefined ? {} : { alerts: saboteur.wrap(deps.alerts) }),
+  alerts: saboteur.wrap(deps.alerts),
 });
 
 interface Scene {

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
+import type { Alert, Alerts } from "../../src/lib/kernel/alerts.ts";
 import type { RedisDriver } from "../../src/lib/kernel/redis.ts";
 import { createRpc, type Rpc } from "../../src/lib/runtime/rpc.supabase.ts";
-import type { Alert, Alerts } from "../../src/lib/usage/legacy/alert-legacy.ts";
 import { parseCounterPattern } from "../../src/lib/usage/legacy/counter-key.ts";
 import { dispatchLegacy } from "../../src/lib/usage/legacy/dispatch-legacy.ts";
 import { type DrainLegacyDeps, drainLegacy } from "../../src/lib/usage/legacy/drain-legacy.ts";

@@ -329,6 +329,26 @@ describe("a tenant that has its counters only", () => {
     expect(await seenOf(keyOf(tenant))).toEqual({ seen: "42", generation: 0 });
   });
 
+  test("is booked once by a poll that was overtaken, whatever it had read", async () => {
+    const { tenant, deps } = await open();
+    await world.count(tenant, 10);
+    let isOvertaken = false;
+    const { move } = deps.counterLedger;
+    const overtaken: typeof move = async (...args) => {
+      if (!isOvertaken) {
+        isOvertaken = true;
+        await world.count(tenant, 100);
+        await world.drain(deps);
+      }
+      return move(...args);
+    };
+    await world.drain({ ...deps, counterLedger: { ...deps.counterLedger, move: overtaken } });
+    await world.drain(deps);
+    expect(isOvertaken).toBe(true);
+    expect(await world.booksOf(tenant)).toEqual(books("110"));
+    expect(await seenOf(keyOf(tenant))).toEqual({ seen: "115", generation: 0 });
+  });
+
   test("is exact beyond 2^53", async () => {
     const { tenant, deps } = await open();
     const key = keyOf(tenant);

@@ -1,25 +1,9 @@
-import type { Run } from "../../kernel/run.ts";
+import type { Alert, Alerts } from "../../kernel/alerts.ts";
 import type { LegacyRunSummary } from "./drain-legacy.ts";
 import type { LegacyConfig } from "./legacy-config.ts";
 
-/** Alerts of the operators. Raising a key that is raised, and resolving one that is not, change nothing. */
-export interface Alerts {
-  raise(alert: Alert, signal: AbortSignal): Promise<void>;
-  resolve(key: string, signal: AbortSignal): Promise<void>;
-}
-
-export interface Alert {
-  readonly key: string;
-  readonly level: "warning" | "critical";
-  readonly title: string;
-  readonly evidence: Readonly<Record<string, unknown>>;
-  /** A page of docs/operations. */
-  readonly runbook: string;
-}
-
 export interface LegacyAlertDeps {
-  /** Without them the log lines are all there is. */
-  readonly alerts?: Alerts;
+  readonly alerts: Alerts;
   readonly legacyConfig: LegacyConfig;
 }
 
@@ -30,66 +14,74 @@ export function planAlerts(
   runId: string,
   summary: LegacyRunSummary,
   { alertThreshold, criticalThreshold, counterTenants }: LegacyConfig,
-): readonly { readonly key: string; readonly alert: Alert | undefined }[] {
+): readonly PlannedAlert[] {
   const records = summary.booked + summary.setAside;
-  const worst = summary.worst[0]?.apart ?? "0";
-  const isFarApart = BigInt(worst.replace("-", "")) > BigInt(criticalThreshold);
-  const about = (
-    key: string,
-    isRaised: boolean,
-    isCritical: boolean,
-    title: string,
-    evidence: Readonly<Record<string, unknown>>,
-  ) => {
-    const level = isCritical ? ("critical" as const) : ("warning" as const);
-    const alert = { key, level, title, evidence: { runId, ...evidence }, runbook: RUNBOOK };
-    return { key, alert: isRaised ? alert : undefined };
-  };
+  const apart = summary.worst[0]?.apart.replace("-", "") ?? "0";
+  const hasCounterTenants = counterTenants.size > 0;
   return [
-    about(
-      "usage_legacy_volume",
-      records > alertThreshold,
-      records > criticalThreshold,
-      "Many database writes of older producers fail",
-      { records, booked: summary.booked, setAside: summary.setAside },
-    ),
-    about(
-      "usage_legacy_drift",
-      summary.tenantsApart > 0,
-      isFarApart,
-      "Older producers count and book different amounts",
-      { tenants: summary.tenantsApart, worst: summary.worst },
-    ),
-    about(
-      "usage_legacy_counter_gap",
-      summary.resets > 0,
-      counterTenants.size > 0,
-      "Counters of older producers fell or jumped",
-      { counters: summary.resets },
-    ),
-    about(
-      "usage_legacy_cluster",
-      summary.counters === "cluster",
-      counterTenants.size > 0,
-      "The counters of older producers cannot be read on a cluster",
-      {},
-    ),
+    {
+      isRaised: records > alertThreshold,
+      alert: {
+        key: "usage_legacy_volume",
+        level: levelOf(records > criticalThreshold),
+        title: "Many database writes of older producers fail",
+        evidence: { runId, records, booked: summary.booked, setAside: summary.setAside },
+        runbook: `${RUNBOOK}#many-records-in-the-pending-set`,
+        value: String(records),
+        threshold: String(alertThreshold),
+      },
+    },
+    {
+      isRaised: summary.tenantsApart > 0,
+      alert: {
+        key: "usage_legacy_drift",
+        level: levelOf(BigInt(apart) > BigInt(criticalThreshold)),
+        title: "Older producers count and book different amounts",
+        evidence: { runId, tenants: summary.tenantsApart, worst: summary.worst },
+        runbook: `${RUNBOOK}#counted-and-booked-are-apart`,
+        value: apart,
+        threshold: String(alertThreshold),
+      },
+    },
+    {
+      isRaised: summary.resets > 0,
+      alert: {
+        key: "usage_legacy_counter_gap",
+        level: levelOf(hasCounterTenants),
+        title: "Counters of older producers fell or jumped",
+        evidence: { runId, counters: summary.resets },
+        runbook: `${RUNBOOK}#counters-fell-or-jumped`,
+        value: String(summary.resets),
+      },
+    },
+    {
+      isRaised: summary.counters === "cluster",
+      alert: {
+        key: "usage_legacy_cluster",
+        level: levelOf(hasCounterTenants),
+        title: "The counters of older producers cannot be read on a cluster",
+        evidence: { runId },
+        runbook: `${RUNBOOK}#redis-is-a-cluster`,
+      },
+    },
   ];
 }
 
-/** A log line for each subject that needs a person, and its alert. */
+export interface PlannedAlert {
+  readonly isRaised: boolean;
+  readonly alert: Alert;
+}
+
+const levelOf = (isCritical: boolean) => (isCritical ? "critical" : "warning");
+
+/** Safe to repeat: one key is one incident. */
 export async function alertLegacy(
   { alerts, legacyConfig }: LegacyAlertDeps,
   runId: string,
   summary: LegacyRunSummary,
-  run: Run,
+  signal: AbortSignal,
 ): Promise<void> {
-  for (const { key, alert } of planAlerts(runId, summary, legacyConfig)) {
-    if (alert === undefined) {
-      await alerts?.resolve(key, run.signal);
-      continue;
-    }
-    run.log.warn(key, { level: alert.level, ...alert.evidence });
-    await alerts?.raise(alert, run.signal);
+  for (const { alert, isRaised } of planAlerts(runId, summary, legacyConfig)) {
+    await (isRaised ? alerts.raise(alert, signal) : alerts.resolve(alert.key, signal));
   }
 }

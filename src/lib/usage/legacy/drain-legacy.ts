@@ -119,5 +119,5 @@ async function finishRun(
   const summary = await deps.legacyRuns.finish(end, run.signal);
   const { worst: _, ...numbers } = summary;
   run.note({ outcome: "drained", ...numbers });
-  await alertLegacy(deps, runId, summary, run);
+  await alertLegacy(deps, runId, summary, run.signal);
 }
