@@ -117,12 +117,16 @@ export const SETTINGS = z.object({
   ENABLE_USAGE_TRACKING: boolean(true),
   RECONCILIATION_SCHEDULE_DAILY: schedule("0 2 * * *"),
   RECONCILIATION_SCHEDULE_WEEKLY: schedule("0 3 * * 0"),
+  RECONCILIATION_SCHEDULE_MONTHLY: schedule("0 4 1 * *"),
   USAGE_OBSERVE_SCHEDULE: schedule("0 * * * * *"),
   USAGE_REPAIR_AUTO_MAX: integer(0, 100_000_000_000_000, 1_000_000),
   USAGE_BATCH_MAX: integer(100, 10_000, 4000),
   USAGE_SLICE_MS: integer(1000, 480_000, 240_000),
   USAGE_LEASE_TTL_MS: integer(5000, 900_000, 300_000),
   USAGE_RETAIN_HOURS: integer(24, 720, 48),
+  USAGE_ALERT_SCHEDULE: schedule("30 */5 * * * *"),
+  USAGE_PERIOD_GRACE_HOURS: integer(0, 744, 72),
+  USAGE_EVENT_RETAIN_DAYS: integer(40, 400, 90),
   USAGE_LEGACY_PENDING_KEY: z
     .string()
     .max(500, "must have at most 500 characters")
@@ -164,6 +168,10 @@ export interface Config {
     readonly leaseTtlMs: number;
     /** How long Redis keeps entries after they were booked. */
     readonly retainHours: number;
+    /** How long a month waits for late uses after its end. */
+    readonly periodGraceHours: number;
+    /** How long Postgres keeps events. */
+    readonly eventRetainDays: number;
     /** Tokens; a larger difference between counter and ledger is repaired only when a person approves. */
     readonly repairAutoMax: number;
     /** Drift in tokens, and records of the legacy pending set, that warn and that are critical. */
@@ -291,6 +299,8 @@ function toConfig(s: Settings): Config {
       sliceMs: s.USAGE_SLICE_MS,
       leaseTtlMs: s.USAGE_LEASE_TTL_MS,
       retainHours: s.USAGE_RETAIN_HOURS,
+      periodGraceHours: s.USAGE_PERIOD_GRACE_HOURS,
+      eventRetainDays: s.USAGE_EVENT_RETAIN_DAYS,
       repairAutoMax: s.USAGE_REPAIR_AUTO_MAX,
       alertThreshold: s.RECONCILIATION_ALERT_THRESHOLD,
       criticalThreshold: s.RECONCILIATION_CRITICAL_THRESHOLD,

@@ -1,3 +1,4 @@
+import { AUDIT_QUEUE } from "./lib/usage/audit-queue.storage.ts";
 import { CONSOLIDATION_QUEUE } from "./lib/usage/consolidate-queue.storage.ts";
 import { LEGACY_QUEUE } from "./lib/usage/legacy/legacy-queue.storage.ts";
 import { SHARD_QUEUE } from "./lib/usage/shard-queue.storage.ts";
@@ -10,6 +11,7 @@ export const WORK_QUEUES = {
   usageShards: SHARD_QUEUE,
   usageLegacy: LEGACY_QUEUE,
   usageConsolidations: CONSOLIDATION_QUEUE,
+  usageAudits: AUDIT_QUEUE,
 } as const;
 
 export const STORAGE_QUEUES: readonly string[] = Object.values(WORK_QUEUES).flatMap((queue) => [

@@ -12,6 +12,14 @@ import { invocationLogger } from "./lib/runtime/current-run.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
 import { startLogger } from "./lib/runtime/start-logger.ts";
+import {
+  auditLedger,
+  auditStarts,
+  eventPruner,
+  periodLedger,
+} from "./lib/usage/audit-ledger.supabase.ts";
+import { auditQueue } from "./lib/usage/audit-queue.storage.ts";
+import { auditReads } from "./lib/usage/audit-reads.supabase.ts";
 import { shardCounters } from "./lib/usage/consolidate-counters.redis.ts";
 import { consolidationLedger } from "./lib/usage/consolidate-ledger.supabase.ts";
 import { consolidationQueue } from "./lib/usage/consolidate-queue.storage.ts";
@@ -28,6 +36,7 @@ import { logWitness } from "./lib/usage/observe-shards.redis.ts";
 import { observations } from "./lib/usage/observe-shards.supabase.ts";
 import { quarantineLedger } from "./lib/usage/quarantine.supabase.ts";
 import { shardQueue } from "./lib/usage/shard-queue.storage.ts";
+import { usageFacts } from "./lib/usage/usage-alerts.supabase.ts";
 import { driftLedger } from "./lib/usage/usage-drifts.supabase.ts";
 import { usageExplainLedger } from "./lib/usage/usage-explain.supabase.ts";
 import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.supabase.ts";
@@ -37,10 +46,14 @@ import { usageReads } from "./lib/usage/usage-reads.supabase.ts";
 
 export type Services = ReturnType<typeof createServices>;
 
+/** Of calls that read whole months: longer than the 120 s their statements may take. */
+const SLOW_CALL_MS = 125_000;
+
 /** Builds the record and touches no network: adapters connect on first use. */
 export function createServices(config: Config, clock = systemClock) {
   const redis = connectRedis(config.redis);
   const { rpc, close: closeRpc } = createRpc(config.supabase);
+  const slow = createRpc({ ...config.supabase, timeoutMs: SLOW_CALL_MS });
   const sender = createQueueSender(config.storage);
   const log = usageLog(redis);
   const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
@@ -70,6 +83,13 @@ export function createServices(config: Config, clock = systemClock) {
     usageReads: usageReads(rpc),
     quarantineLedger: quarantineLedger(rpc),
     shardQueue: shardQueue(sender),
+    periodLedger: periodLedger(slow.rpc),
+    auditStarts: auditStarts(rpc),
+    auditLedger: auditLedger(slow.rpc),
+    auditReads: auditReads(rpc),
+    auditQueue: auditQueue(sender),
+    eventPruner: eventPruner(slow.rpc),
+    usageFacts: usageFacts(slow.rpc),
     legacyConfig,
     pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
     pendingLedger: pendingLedger(rpc),
@@ -82,6 +102,7 @@ export function createServices(config: Config, clock = systemClock) {
     health: cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule })),
     /** In the reverse order of what may still need what. */
     close: async () => {
+      await slow.close();
       await closeRpc();
       await redis.close();
     },

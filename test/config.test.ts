@@ -128,6 +128,16 @@ const REVIEWED: Record<
     accepts: ["0 3 * * 0", "0 0 3 * * SUN"],
     refuses: ["weekly", "0 3 * *"],
   },
+  RECONCILIATION_SCHEDULE_MONTHLY: {
+    default: "0 4 1 * *",
+    accepts: ["0 4 1 * *", "0 0 4 1 * *"],
+    refuses: ["monthly", "0 4 32 * *"],
+  },
+  USAGE_ALERT_SCHEDULE: {
+    default: "30 */5 * * * *",
+    accepts: ["30 */5 * * * *", "*/10 * * * *"],
+    refuses: ["often", "* * * *"],
+  },
   USAGE_OBSERVE_SCHEDULE: {
     default: "0 * * * * *",
     accepts: ["0 * * * * *", "*/5 * * * *"],
@@ -154,6 +164,8 @@ const REVIEWED: Record<
     refuses: ["4999", "900001"],
   },
   USAGE_RETAIN_HOURS: { default: 48, accepts: ["24", "720"], refuses: ["23", "721"] },
+  USAGE_PERIOD_GRACE_HOURS: { default: 72, accepts: ["0", "744"], refuses: ["-1", "745"] },
+  USAGE_EVENT_RETAIN_DAYS: { default: 90, accepts: ["40", "400"], refuses: ["39", "401"] },
   USAGE_LEGACY_PENDING_KEY: {
     default: "system:pending_token_reconciliation",
     accepts: ["off", "cache:system:pending_token_reconciliation", "k".repeat(500)],

@@ -2,6 +2,8 @@ import { app } from "@azure/functions";
 import { alertRoutes } from "../lib/ops/alerts.http.ts";
 import { apiDocsRoutes } from "../lib/runtime/api-docs.http.ts";
 import { createWebApp, HTTP_METHODS, mountWebApp } from "../lib/runtime/web-app.http.ts";
+import { auditRoutes } from "../lib/usage/audit.http.ts";
+import { periodRoutes } from "../lib/usage/close-period.http.ts";
 import { legacyRoutes } from "../lib/usage/legacy/legacy.http.ts";
 import { quarantineRoutes } from "../lib/usage/quarantine.http.ts";
 import { usageRoutes } from "../lib/usage/usage.http.ts";
@@ -12,6 +14,8 @@ import { services } from "../services.ts";
 const web = createWebApp({ settings: () => services().config.http });
 web.route("/", legacyRoutes(services)); // before /usage/{tenant}
 web.route("/", driftRoutes(services)); // before /usage/{tenant}
+web.route("/", auditRoutes(services)); // before /usage/{tenant}
+web.route("/", periodRoutes(services)); // before /usage/{tenant}
 web.route("/", usageRoutes(services));
 web.route("/", usageExplainRoutes(services));
 web.route("/", quarantineRoutes(services));

@@ -81,6 +81,8 @@ const timer = (name: string, schedule: string, retry: string | undefined = undef
 
 /** Reviewed by hand: what Azure sees. A row that changes is a change of the deployment. */
 const REVIEWED = [
+  queue("auditPeriod", "usage-audits"),
+  queue("auditPeriodPoison", "usage-audits-poison"),
   queue("consolidateShard", "usage-consolidations"),
   queue("consolidateShardPoison", "usage-consolidations-poison"),
   timer("dailyReconciliation", "0 2 * * *", "exponentialBackoff 5"),
@@ -89,9 +91,11 @@ const REVIEWED = [
   http("graphWebhook", "listen/{*path}"),
   http("healthProbes", "{probe:regex(^(health|healthz|readyz)$)}"),
   http("managementApi", "{*path}"),
+  timer("monthlyAudit", "0 4 1 * *", "exponentialBackoff 5"),
   timer("observeUsage", "0 * * * * *"),
   queue("reconcileShard", "usage-shards"),
   queue("reconcileShardPoison", "usage-shards-poison"),
+  timer("usageAlerts", "30 */5 * * * *"),
   timer("weeklyConsolidation", "0 3 * * 0", "exponentialBackoff 5"),
 ];
 /** Checked by the app itself, or by the sender's secret; see `public-routes.test.ts`. */

@@ -1,7 +1,8 @@
 -- What the usage alerts are judged by, in one read.
 --   p_tokens_min   drifts of fewer tokens are left out, unless they are p_relative_min of the tenant's month and more
 --                  than p_relative_tokens_min
---   p_interval_s   seconds between two reconciliations
+--                    Findings that are serious whatever their amount are always there
+--   p_planned_before  what was planned until then should have been visited by now
 --   p_now          the caller's clock
 --   p_limit        rows of each list at the most, the greatest first, 1 .. 500
 --   returns  {audits: [{auditId, period, causes, findings: [{tenant, cause, tokens, relative, evidence}]}],
@@ -10,7 +11,7 @@
 --            heldPeriods: [{period, graceUntil, heldBy}], open: [{key, level}]}; amounts as text
 --            audits: the newest that succeeded of each of the last three months that have one
 create or replace function worker.usage_alert_facts(p_tokens_min numeric, p_relative_min numeric,
-  p_relative_tokens_min numeric, p_interval_s int, p_now timestamptz, p_limit int default 200) returns jsonb
+  p_relative_tokens_min numeric, p_planned_before timestamptz, p_now timestamptz, p_limit int default 200) returns jsonb
 language plpgsql stable security invoker set search_path = '' set timezone = 'UTC' set jit = off
 set statement_timeout = '20s' as $$
 declare
@@ -30,9 +31,9 @@ begin
                'relative', relative::text, 'evidence', evidence)), '[]') as findings
         from (select * from worker.usage_audit_findings
                where audit_id = a.audit_id and is_difference
-                 and (abs(tokens) >= p_tokens_min or cause = 'unexplained'
+                 and (abs(tokens) >= p_tokens_min or cause in ('unexplained', 'closed_period_changed', 'failed_batch')
                       or (relative >= p_relative_min and abs(tokens) > p_relative_tokens_min))
-               order by cause = 'unexplained' desc, abs(tokens) desc, id
+               order by cause in ('unexplained', 'closed_period_changed') desc, abs(tokens) desc, id
                limit v_limit) f) f;
 
   v_facts := v_facts || jsonb_build_object('gaps', (
@@ -52,22 +53,20 @@ begin
       from (select error, count(*) as entries, min(detected_at) as oldest
               from worker.usage_quarantine where resolved_at is null group by error) q);
 
-  -- Planned two intervals ago and neither visited since nor reported as done.
+  -- Planned long enough ago, by one of the last runs before that, and neither visited since nor reported as done.
   v_facts := v_facts || (
     select jsonb_build_object('lag', jsonb_build_object('shards', count(*), 'since', min(planned_at),
              'sample', coalesce(to_jsonb((array_agg(shard order by planned_at, shard))[1:10]), '[]')))
       from (select p.shard, min(r.started_at) as planned_at
-              from worker.usage_runs r
+              from (select run_id, started_at from worker.usage_runs
+                     where job = 'daily_reconciliation' and started_at <= p_planned_before
+                     order by started_at desc
+                     limit 20) r
               join worker.usage_run_shards p on p.run_id = r.run_id and p.state <> 'done'
               join worker.usage_shards s on s.shard = p.shard and s.updated_at < r.started_at
-             where r.job = 'daily_reconciliation'
-               and r.started_at between p_now - make_interval(secs => 10 * p_interval_s)
-                                    and p_now - make_interval(secs => 2 * p_interval_s)
-               and not exists (
-                 select from worker.usage_run_shards d
-                   join worker.usage_runs dr on dr.run_id = d.run_id
-                  where d.shard = p.shard and d.state = 'done' and d.updated_at >= r.started_at
-                    and dr.started_at >= r.started_at - interval '1 day')
+             where not exists (
+               select from worker.usage_run_shards d
+                where d.shard = p.shard and d.state = 'done' and d.updated_at >= r.started_at)
              group by p.shard) lagging);
 
   return v_facts || jsonb_build_object(
@@ -89,7 +88,7 @@ begin
         from (select * from worker.alerts
                where resolved_at is null
                  and kind in ('usage_drift', 'usage_unexplained', 'usage_loss', 'usage_lag', 'usage_silence',
-                   'usage_quarantine', 'usage_tracking_disabled', 'usage_period_held')
+                   'usage_quarantine', 'usage_tracking_disabled', 'usage_period_held', 'usage_not_run')
                order by id
                limit 2000) a));
 end $$;

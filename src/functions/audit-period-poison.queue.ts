@@ -1,0 +1,13 @@
+import { app } from "@azure/functions";
+import { runTrigger } from "../lib/runtime/run-trigger.ts";
+import { settlePoisonedAudit } from "../lib/usage/settle-poisoned-audit.ts";
+import { poisonQueueOf, WORK_QUEUES } from "../queues.ts";
+import { services } from "../services.ts";
+
+/** Takes audit messages that the platform gave up on into our books. Safe to run twice. */
+app.storageQueue("auditPeriodPoison", {
+  connection: "AzureWebJobsStorage",
+  queueName: poisonQueueOf(WORK_QUEUES.usageAudits),
+  handler: (raw, context) =>
+    runTrigger(context, (run) => settlePoisonedAudit(services(), raw, run)),
+});

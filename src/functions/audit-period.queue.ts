@@ -1,0 +1,17 @@
+import { app } from "@azure/functions";
+import { parseMessage } from "../lib/runtime/parse-message.ts";
+import { runTrigger } from "../lib/runtime/run-trigger.ts";
+import { AuditMessageSchema } from "../lib/usage/audit-message.ts";
+import { auditPeriod } from "../lib/usage/audit-period.ts";
+import { WORK_QUEUES } from "../queues.ts";
+import { services } from "../services.ts";
+
+/** Goes on with an audit. Idempotency: its progress moves with its findings. */
+app.storageQueue("auditPeriod", {
+  connection: "AzureWebJobsStorage",
+  queueName: WORK_QUEUES.usageAudits,
+  handler: (raw, context) =>
+    runTrigger(context, (run) =>
+      auditPeriod(services(), parseMessage(AuditMessageSchema, raw), run),
+    ),
+});
