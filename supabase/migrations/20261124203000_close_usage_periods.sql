@@ -101,7 +101,8 @@ begin
     v_held := v_held || coalesce(v_found, '[]');
   end if;
 
-  -- A loss that was noticed before the month began is none of the month's, nor is one of entries after the barrier.
+  -- A loss that was noticed before the month began is none of the month's, nor is one of entries after the barrier, nor
+  -- one that was noticed after everything up to the barrier had been read.
   select jsonb_build_object('reason', 'open_gap', 'gaps', count(*), 'tokens', sum(g.tokens_lost - g.recovered)::text,
            'ids', to_jsonb((array_agg(g.id::text order by g.id))[1:10]))
     into v_found
@@ -109,6 +110,7 @@ begin
     left join worker.usage_period_shards b on b.period = p_period and b.shard = g.shard
    where (g.tokens_lost <> g.recovered or g.entries_lost <> g.entries_recovered) and g.detected_at >= v_from
      and not (g.inc = coalesce(b.inc, '') and g.from_n > b.n)
+     and (b.passed_at is null or g.detected_at <= b.passed_at)
   having count(*) > 0;
   if not 'open_gap' = any (p_despite) then
     v_held := v_held || coalesce(v_found, '[]');
