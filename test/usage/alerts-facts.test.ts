@@ -169,6 +169,29 @@ describe("judging the usage alerts", () => {
     await world.sql`delete from worker.usage_periods where period = 202001`;
   });
 
+  test("reports counters that differ, and resolves them after a consolidation that finds none", async () => {
+    const consolidated = async (): Promise<string> => {
+      const run = randomUUID();
+      await world.ledger.call("usage_start_run", {
+        p_run: run,
+        p_job: "weekly_consolidation",
+        p_trigger: "timer",
+        p_shards: [],
+      });
+      return run;
+    };
+    const run = await consolidated();
+    await world.sql`
+      insert into worker.usage_drifts (run_id, last_run_id, shard, tenant, period, inc, n, redis, used, drift, cause, repair, state)
+      values (${run}, ${run}, 1, 'acme', 202611, 'a', 1, 9000, 1000, 8000, 'redis_ahead', 'counter', 'hold_for_approval')`;
+    await raiseUsageAlerts(openDeps().deps, testRun());
+    const key = "usage_drift:202611:redis_ahead:acme";
+    expect(await openKeys(key)).toEqual([`critical ${key}`]);
+    await consolidated();
+    await raiseUsageAlerts(openDeps().deps, testRun());
+    expect(await openKeys(key)).toEqual([]);
+  });
+
   test("leaves alerts of others alone", async () => {
     const { deps } = openDeps();
     const legacy: Alert = {

@@ -20,6 +20,7 @@ const LIMITS: UsageAlertLimits = {
 
 const FACTS: UsageAlertFacts = {
   audits: [],
+  consolidation: null,
   gaps: [],
   quarantine: { entries: 0, oldest: null, errors: {} },
   lag: { shards: 0, since: null, sample: [] },
@@ -139,6 +140,15 @@ describe("a drift", () => {
     const open = ["usage_drift:202611:ledger_edited:t3", "usage_drift:202611:ledger_edited:gone"];
     expect(plan({ ...audited(...many), open }).resolve).toEqual([
       "usage_drift:202611:ledger_edited:gone",
+    ]);
+  });
+
+  test("between a counter and the ledger counts like any other, by month", () => {
+    const drift = { ...finding({ cause: "redis_ahead", tokens: "6000" }), period: 202_612 };
+    const consolidation = { runId: "r1", findings: [drift, { ...drift, period: 202_611 }] };
+    expect(plan({ consolidation }).raised).toEqual([
+      "critical usage_drift:202612:redis_ahead:acme",
+      "critical usage_drift:202611:redis_ahead:acme",
     ]);
   });
 

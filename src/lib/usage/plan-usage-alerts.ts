@@ -29,6 +29,11 @@ export interface UsageAlertFacts {
     readonly period: number;
     readonly findings: readonly DriftFinding[];
   }[];
+  /** Counters that differ, as the newest consolidation found them. */
+  readonly consolidation: {
+    readonly runId: string;
+    readonly findings: readonly (DriftFinding & { readonly period: number })[];
+  } | null;
   readonly gaps: readonly {
     readonly shard: number;
     readonly tokens: string;
@@ -79,7 +84,8 @@ type Thresholds = Pick<UsageAlertLimits, "alertThreshold" | "criticalThreshold">
  * neither reported nor resolved.
  */
 export function planUsageAlerts(facts: UsageAlertFacts, limits: UsageAlertLimits): UsageAlertPlan {
-  const drifts = facts.audits.flatMap((audit) => judgeAudit(audit, limits));
+  const sources = [...facts.audits.map(toSource), ...sourcesOf(facts.consolidation)];
+  const drifts = sources.flatMap((source) => judgeSource(source, limits));
   const others = [
     ...judgeGaps(facts.gaps),
     ...judgeQuarantine(facts.quarantine),
@@ -105,25 +111,46 @@ interface Judged {
   readonly alert?: Alert;
 }
 
-type Audit = UsageAlertFacts["audits"][number];
+/** What one audit or consolidation found about one month. */
+interface Source {
+  readonly period: number;
+  readonly foundBy: Readonly<Record<string, string>>;
+  readonly findings: readonly DriftFinding[];
+}
+
+const toSource = ({ auditId, ...rest }: UsageAlertFacts["audits"][number]): Source => ({
+  ...rest,
+  foundBy: { auditId },
+});
+
+function sourcesOf(consolidation: UsageAlertFacts["consolidation"]): Source[] {
+  if (consolidation === null) return [];
+  const { runId, findings } = consolidation;
+  const periods = new Set(findings.map(({ period }) => period));
+  return [...periods].map((period) => ({
+    period,
+    foundBy: { consolidationRunId: runId },
+    findings: findings.filter((finding) => finding.period === period),
+  }));
+}
 
 /** One alert for each tenant and cause; one for all of them when they are many. */
-function judgeAudit(audit: Audit, limits: UsageAlertLimits): Judged[] {
-  const judged = audit.findings.map((finding) => judgeFinding(audit, finding, limits));
-  const causes = new Set(audit.findings.map(({ cause }) => cause));
+function judgeSource(source: Source, limits: UsageAlertLimits): Judged[] {
+  const judged = source.findings.map((finding) => judgeFinding(source, finding, limits));
+  const causes = new Set(source.findings.map(({ cause }) => cause));
   return [...causes].flatMap((cause) => {
-    const ofCause = judged.filter((_, i) => audit.findings[i]?.cause === cause);
+    const ofCause = judged.filter((_, i) => source.findings[i]?.cause === cause);
     const alerts = ofCause.flatMap(({ alert }) => alert ?? []);
     if (alerts.length < INCIDENT_MIN) return ofCause;
     const others = ofCause.map(({ key }) => ({ key })); // part of the incident, not over
-    return [driftIncident(audit, cause, alerts), ...others];
+    return [driftIncident(source, cause, alerts), ...others];
   });
 }
 
-function judgeFinding(audit: Audit, finding: DriftFinding, limits: UsageAlertLimits): Judged {
+function judgeFinding(source: Source, finding: DriftFinding, limits: UsageAlertLimits): Judged {
   const { tenant, cause, tokens, relative, evidence } = finding;
   const subject = tenant ?? String(evidence["batch"] ?? `shard ${evidence["shard"] ?? ""}`);
-  const key = `${kindOf(cause)}:${audit.period}:${cause}:${subject}`;
+  const key = `${kindOf(cause)}:${source.period}:${cause}:${subject}`;
   const level = levelOf(finding, limits);
   if (level === undefined) return { key };
   return {
@@ -134,14 +161,7 @@ function judgeFinding(audit: Audit, finding: DriftFinding, limits: UsageAlertLim
       title: `The numbers of a month differ: ${cause}`,
       value: tokens.replace("-", ""),
       threshold: String(limits.alertThreshold),
-      evidence: {
-        auditId: audit.auditId,
-        period: audit.period,
-        tenant,
-        tokens,
-        relative,
-        ...evidence,
-      },
+      evidence: { ...source.foundBy, period: source.period, tenant, tokens, relative, ...evidence },
       runbook: `${RUNBOOK}#${kindOf(cause)}`,
     },
   };
@@ -162,8 +182,8 @@ function levelOf(finding: DriftFinding, limits: UsageAlertLimits): AlertLevel | 
   return isLarge ? "warning" : undefined;
 }
 
-function driftIncident(audit: Audit, cause: string, alerts: readonly Alert[]): Judged {
-  const key = `${kindOf(cause)}:${audit.period}:${cause}`;
+function driftIncident(source: Source, cause: string, alerts: readonly Alert[]): Judged {
+  const key = `${kindOf(cause)}:${source.period}:${cause}`;
   const level = alerts.some((alert) => alert.level === "critical") ? "critical" : "warning";
   const sample = alerts.slice(0, SAMPLE_MAX).map(({ evidence }) => ({
     tenant: evidence["tenant"],
@@ -177,7 +197,7 @@ function driftIncident(audit: Audit, cause: string, alerts: readonly Alert[]): J
       title: `The numbers of many tenants differ for one cause: ${cause}`,
       value: String(alerts.length),
       threshold: String(INCIDENT_MIN - 1),
-      evidence: { auditId: audit.auditId, period: audit.period, sample },
+      evidence: { ...source.foundBy, period: source.period, sample },
       runbook: `${RUNBOOK}#${kindOf(cause)}`,
     },
   };

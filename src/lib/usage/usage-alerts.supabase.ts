@@ -8,22 +8,18 @@ const ROWS_MAX = 200;
 
 const Amount = z.string().regex(/^-?\d+$/);
 const Instant = z.string().transform(Date.parse);
+const Finding = z.object({
+  tenant: z.string().nullable(),
+  cause: z.string(),
+  tokens: Amount,
+  relative: z.string().nullable(),
+  evidence: z.record(z.string(), z.unknown()),
+});
 const Facts = z.object({
-  audits: z.array(
-    z.object({
-      auditId: z.string(),
-      period: z.int(),
-      findings: z.array(
-        z.object({
-          tenant: z.string().nullable(),
-          cause: z.string(),
-          tokens: Amount,
-          relative: z.string().nullable(),
-          evidence: z.record(z.string(), z.unknown()),
-        }),
-      ),
-    }),
-  ),
+  audits: z.array(z.object({ auditId: z.string(), period: z.int(), findings: z.array(Finding) })),
+  consolidation: z
+    .object({ runId: z.string(), findings: z.array(Finding.extend({ period: z.int() })) })
+    .nullable(),
   gaps: z.array(
     z.object({ shard: z.int(), tokens: Amount, entries: Amount, ids: z.array(z.string()) }),
   ),

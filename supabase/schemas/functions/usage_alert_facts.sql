@@ -6,10 +6,12 @@
 --   p_now          the caller's clock
 --   p_limit        rows of each list at the most, the greatest first, 1 .. 500
 --   returns  {audits: [{auditId, period, causes, findings: [{tenant, cause, tokens, relative, evidence}]}],
+--            consolidation: {runId, findings: [{period, and as above}]} or null,
 --            gaps: [{shard, tokens, entries, ids}], quarantine: {entries, oldest, errors: {error: number}},
 --            lag: {shards, since, sample}, lastRunAt, lastRecordAt, installedAt,
 --            heldPeriods: [{period, graceUntil, heldBy}], open: [{key, level}]}; amounts as text
---            audits: the newest that succeeded of each of the last three months that have one
+--            audits: the newest that succeeded of each of the last three months that have one; consolidation: the
+--            newest that ended
 create or replace function worker.usage_alert_facts(p_tokens_min numeric, p_relative_min numeric,
   p_relative_tokens_min numeric, p_planned_before timestamptz, p_now timestamptz, p_limit int default 200) returns jsonb
 language plpgsql stable security invoker set search_path = '' set timezone = 'UTC' set jit = off
@@ -35,6 +37,24 @@ begin
                       or (relative >= p_relative_min and abs(tokens) > p_relative_tokens_min))
                order by cause in ('unexplained', 'closed_period_changed') desc, abs(tokens) desc, id
                limit v_limit) f) f;
+
+  v_facts := v_facts || jsonb_build_object('consolidation', (
+    select jsonb_build_object('runId', r.run_id, 'findings', f.findings)
+      from (select run_id from worker.usage_runs
+             where job = 'weekly_consolidation' and finished_at is not null
+             order by started_at desc
+             limit 1) r
+     cross join lateral (
+        select coalesce(jsonb_agg(jsonb_build_object('tenant', tenant, 'period', period, 'cause', cause,
+                 'tokens', drift::text, 'relative', relative::text, 'evidence', jsonb_build_object('driftId', id::text,
+                 'shard', shard, 'counter', redis::text, 'used', used::text, 'state', state))), '[]') as findings
+          from (select *
+                  from (select *, round(abs(drift) / nullif(abs(used), 0), 6) as relative
+                          from worker.usage_drifts where last_run_id = r.run_id) d
+                 where abs(drift) >= p_tokens_min
+                    or (relative >= p_relative_min and abs(drift) > p_relative_tokens_min)
+                 order by abs(drift) desc, id
+                 limit v_limit) d) f));
 
   v_facts := v_facts || jsonb_build_object('gaps', (
     select coalesce(jsonb_agg(jsonb_build_object('shard', shard, 'tokens', tokens::text, 'entries', entries::text,
