@@ -4,27 +4,28 @@
 -- If it stops halfway: it is one transaction; run it again. Idempotent.
 -- Old code: does not call these functions.
 
--- Part of usage_consolidate_shard: the counters of a shard that differ from what the ledger says happened in their
--- period. Legacy lanes are left out: no counter of the log counts them.
---   p_periods          that are compared; counters of others are ignored
---   p_tenant .. p_tokens  the counters, one array per column; tokens null = not a number
---   returns  redis: null when there is no number; used; total: tokens of usage_totals, null without a row
-create or replace function worker.usage_compare_counters(p_shard int, p_periods int[], p_tenant text[], p_period int[],
-  p_tokens numeric[])
-returns table (tenant text, period int, redis numeric, has_counter boolean, used numeric, total numeric)
-language plpgsql stable security invoker set search_path = '' set jit = off as $$
+-- Part of usage_compare_counters and usage_counter_digest: what the tenants of a shard used in some periods, as far as the
+-- counters of the log know. Legacy lanes are left out: no counter of the log counts them.
+--   returns  used = happened in the period; total = tokens of usage_totals, null without a row
+create or replace function worker.usage_used_tokens(p_shard int, p_periods int[])
+returns table (tenant text, period int, used numeric, total numeric)
+language plpgsql stable security invoker set search_path = '' as $$
 #variable_conflict use_column
 begin
+  -- Few months hold anything that happened in one and is billed in another.
+  if not exists (select from worker.usage_ledger where usage_period <> period and usage_period = any (p_periods))
+     and not exists (select from worker.usage_ledger where usage_period <> period and period = any (p_periods)) then
+    return query
+    select t.tenant, t.period, t.tokens - t.legacy, t.tokens
+      from worker.usage_totals t
+     where t.shard = p_shard and t.period = any (p_periods);
+    return;
+  end if;
   return query
-  with counters as (
-    select c.tenant collate "C" as tenant, c.period, c.tokens
-      from unnest(p_tenant, p_period, p_tokens) as c (tenant, period, tokens)
-     where c.period = any (p_periods)),
-  billed as (
+  with billed as (
     select t.tenant, t.period, t.tokens - t.legacy as tokens, t.tokens as total
       from worker.usage_totals t
      where t.shard = p_shard and t.period = any (p_periods)),
-  -- Happened in one month and billed in another: few rows, with indexes of their own.
   moved as (
     select l.tenant, l.period, sum(l.tokens) as tokens
       from (select tenant, usage_period as period, tokens, period as billed_in, lane
@@ -37,10 +38,101 @@ begin
      where l.lane not like 'legacy%'
        and exists (select from worker.usage_totals t
                     where t.tenant = l.tenant and t.period = l.billed_in and t.shard = p_shard)
-     group by l.tenant, l.period),
+     group by l.tenant, l.period)
+  select tenant, period, coalesce(b.tokens, 0) + coalesce(m.tokens, 0), b.total
+    from billed b full join moved m using (tenant, period);
+end $$;
+revoke all on function worker.usage_used_tokens from public, anon, authenticated;
+grant execute on function worker.usage_used_tokens to service_role;
+
+-- Part of usage_match_shards: what the counters of a shard and month have to be, as one hash that the worker
+-- computes of the counters in the same way: MD5 of the lines `<tokens> <tenant>`, by tenant, without those that are 0.
+create or replace function worker.usage_counter_digest(p_shard int, p_period int) returns text
+language sql stable security invoker set search_path = '' as $$
+  select md5(coalesce(string_agg(concat(used, ' ', tenant), e'\n' order by tenant collate "C"), ''))
+    from worker.usage_used_tokens(p_shard, array[p_period])
+   where used <> 0
+$$;
+revoke all on function worker.usage_counter_digest from public, anon, authenticated;
+grant execute on function worker.usage_counter_digest to service_role;
+
+-- Asks for several shards whether counters and ledger agree. Most do, and a hash says so: only the counters of the
+-- others have to travel. One statement sees cursor and totals of one instant. A shard that agrees is done in its run.
+--   p_run     the run; null = none
+--   p_shards  [{shard, inc, n, cum, anchor, verified, digests: {period: hash}}], at most 64; see
+--             usage_consolidate_shard and usage_counter_digest
+--   p_apply   false = nothing is remembered but the progress of the run
+--   returns   [{shard, status, inc, n, cum, count, anchor}]
+--             agreed     and nothing of the shard is waiting for anybody
+--             differs    something has to be looked at
+--             elsewhere  the cursor stands there, and not at the instant of the counters
+--   raises    UL001 usage_argument_invalid (permanent)
+create or replace function worker.usage_match_shards(p_run uuid, p_shards jsonb, p_apply boolean) returns jsonb
+language plpgsql volatile security invoker
+set search_path = '' set jit = off set max_parallel_workers_per_gather = 0 set statement_timeout = '20s' as $$
+declare
+  v_answer jsonb;
+  v_agreed int[];
+begin
+  if jsonb_array_length(p_shards) > 64 then
+    raise exception 'usage_argument_invalid: more than 64 shards' using errcode = 'UL001';
+  end if;
+  with asked as (
+    select a.shard, a.digests, coalesce(s.inc, '') as inc, coalesce(s.n, 0) as n, s.cum, s.count, s.anchor,
+           a.inc = coalesce(s.inc, '') and a.n = coalesce(s.n, 0)
+             and (a.verified or (a.cum is not distinct from s.cum and a.anchor is not distinct from s.anchor)) as is_here,
+           (select max(p::int) from jsonb_object_keys(a.digests) p) as latest
+      from jsonb_to_recordset(p_shards)
+        as a (shard int, inc text, n bigint, cum numeric, anchor text, verified boolean, digests jsonb)
+      left join worker.usage_shards s on s.shard = a.shard),
+  judged as (
+    select *, case when not is_here then 'elsewhere'
+                   when exists (select from worker.usage_repairs r where r.shard = a.shard and r.status = 'planned')
+                     or exists (select from worker.usage_drifts d
+                                 where d.shard = a.shard
+                                   and d.state in ('hold_for_approval', 'wait_for_quarantine', 'approved', 'rejected'))
+                     or worker.usage_later_periods(a.shard, latest) <> '{}'
+                     or exists (select from jsonb_each_text(a.digests) d (period, hash)
+                                 where d.hash <> worker.usage_counter_digest(a.shard, d.period::int)
+                                   and not exists (select from worker.usage_periods p
+                                                    where p.period = d.period::int and p.state = 'closed'))
+                     then 'differs'
+                   else 'agreed' end as status
+      from asked a)
+  select coalesce(jsonb_agg(jsonb_build_object('shard', shard, 'status', status, 'inc', inc, 'n', n::text,
+           'cum', cum::text, 'count', count::text, 'anchor', anchor) order by shard), '[]'),
+         coalesce(array_agg(shard) filter (where status = 'agreed'), '{}')
+    into v_answer, v_agreed from judged;
+  if p_apply and v_agreed <> '{}' then
+    perform from worker.usage_shards where shard = any (v_agreed) order by shard for update;
+    update worker.usage_shards s set consolidated_at = now()
+      from jsonb_to_recordset(p_shards) as a (shard int, inc text)
+     where s.shard = any (v_agreed) and a.shard = s.shard and a.inc = s.inc;
+  end if;
+  perform worker.usage_report_shard(p_run, shard, 'done') from unnest(v_agreed) shard where p_run is not null;
+  return v_answer;
+end $$;
+revoke all on function worker.usage_match_shards from public, anon, authenticated;
+grant execute on function worker.usage_match_shards to service_role;
+
+-- Part of usage_consolidate_shard: the counters of a shard that differ from what the ledger says happened in their
+-- period.
+--   p_periods             that are compared; counters of others are ignored
+--   p_tenant .. p_tokens  the counters, one array per column; tokens null = not a number
+--   returns  redis: null when there is no number; used, total: see usage_used_tokens
+create or replace function worker.usage_compare_counters(p_shard int, p_periods int[], p_tenant text[], p_period int[],
+  p_tokens numeric[])
+returns table (tenant text, period int, redis numeric, has_counter boolean, used numeric, total numeric)
+language plpgsql stable security invoker set search_path = '' as $$
+#variable_conflict use_column
+begin
+  return query
+  with counters as (
+    select c.tenant collate "C" as tenant, c.period, c.tokens
+      from unnest(p_tenant, p_period, p_tokens) as c (tenant, period, tokens)
+     where c.period = any (p_periods)),
   happened as (
-    select tenant, period, coalesce(b.tokens, 0) + coalesce(m.tokens, 0) as used, b.total
-      from billed b full join moved m using (tenant, period))
+    select u.tenant collate "C" as tenant, u.period, u.used, u.total from worker.usage_used_tokens(p_shard, p_periods) u)
   select tenant, period, c.tokens, c.tenant is not null, coalesce(h.used, 0), h.total
     from counters c full join happened h using (tenant, period)
    where coalesce(c.tokens, 0) <> coalesce(h.used, 0) or (c.tenant is not null and c.tokens is null);
@@ -328,7 +420,7 @@ create or replace function worker.usage_consolidate_shard(p_run uuid, p_shard in
   p_anchor text, p_is_verified boolean, p_epoch text, p_repair uuid, p_periods int[], p_tenant text[], p_period int[],
   p_tokens numeric[], p_auto_max numeric, p_many_min int, p_many_share numeric, p_repairs_max int, p_apply boolean)
 returns jsonb language plpgsql volatile security invoker
-set search_path = '' set jit = off set statement_timeout = '20s' as $$
+set search_path = '' set jit = off set max_parallel_workers_per_gather = 0 set statement_timeout = '20s' as $$
 declare
   s worker.usage_shards;
   v_open int[];

@@ -44,7 +44,7 @@ test("three producers and a worker go on while every shard is consolidated again
   const attempts: number[] = [];
   for (let pass = 0; pass < PASSES; pass += 1) {
     const run = await busy.consolidate(tenants[pass % tenants.length] ?? "");
-    expect(run.notes["outcome"]).toBe("consolidated");
+    expect(run.notes["outcome"]).toBe("agreed");
     attempts.push(Number(run.notes["attempts"]));
   }
   isOver = true;
@@ -208,6 +208,7 @@ test("a shard that never holds still is asked again later, and in the end report
     ...world.deps,
     consolidationLedger: {
       ...world.deps.consolidationLedger,
+      match: async () => [{ kind: "differs" }] as const,
       compare: async () => ({ kind: "spent" }) as const,
     },
   };

@@ -58,7 +58,7 @@ describe("counters that agree", () => {
   test("of a shard that nobody ever used are none", async () => {
     const acme = world.ownTenant();
     const run = await world.consolidate(acme);
-    expect(run.notes["outcome"]).toBe("consolidated");
+    expect(run.notes["outcome"]).toBe("agreed");
     expect(await world.driftsOf(acme)).toEqual([]);
   });
 });
@@ -213,7 +213,7 @@ describe("the ledger is right", () => {
     await world.redis.command(["HSET", counterKey(acme), "a\u0000b", "5"], signal);
     const run = await world.consolidate(acme);
     expect(run.lines).toMatchObject([{ event: "usage_counters_foreign", fields: { fields: 1 } }]);
-    expect(run.notes["outcome"]).toBe("consolidated");
+    expect(run.notes["outcome"]).toBe("agreed");
   });
 
   test("a flush of a drained shard, nobody writing afterwards: the counters come back", async () => {

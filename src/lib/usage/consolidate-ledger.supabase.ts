@@ -1,7 +1,13 @@
 import { z } from "zod";
 import { invariant } from "../kernel/errors.ts";
 import type { Rpc } from "../runtime/rpc.supabase.ts";
-import type { Compared, Comparison, ConsolidationLedger } from "./consolidate-shard.ts";
+import type {
+  Compared,
+  Comparison,
+  ConsolidationLedger,
+  Matched,
+  MatchQuestion,
+} from "./consolidate-shard.ts";
 import { CursorRow, parseRow, toCursor } from "./usage-ledger.supabase.ts";
 
 const Amount = z.string().regex(/^-?\d+$/);
@@ -25,8 +31,19 @@ const Reply = z.discriminatedUnion("status", [
   z.object({ status: z.literal("spent") }),
 ]);
 
+const Matches = z.array(
+  CursorRow.extend({ shard: z.int(), status: z.enum(["agreed", "differs", "elsewhere"]) }),
+);
+
 /** The comparison over PostgREST: one call, one transaction. */
 export const consolidationLedger = (rpc: Rpc): ConsolidationLedger => ({
+  match: async ({ runId, apply }, asked, signal) => {
+    const args = { p_run: runId, p_shards: asked.map(toQuestion), p_apply: apply };
+    const row = await rpc("usage_match_shards", args, signal);
+    const answers = new Map(parseRow(Matches, row, "match").map((match) => [match.shard, match]));
+    return asked.map(({ shard }) => toMatched(answers.get(shard)));
+  },
+
   compare: async (comparison, signal) => {
     const row = await rpc("usage_consolidate_shard", argumentsOf(comparison), signal);
     return toCompared(parseRow(Reply, row, "consolidation"));
@@ -36,6 +53,22 @@ export const consolidationLedger = (rpc: Rpc): ConsolidationLedger => ({
     await rpc("usage_confirm_repair", { p_shard: shard, p_repair: repairId }, signal);
   },
 });
+
+const toQuestion = ({ shard, at, isVerified, digests }: MatchQuestion) => ({
+  shard,
+  inc: at.inc,
+  n: at.n,
+  cum: at.cum,
+  anchor: at.anchor,
+  verified: isVerified,
+  digests,
+});
+
+function toMatched(match: z.output<typeof Matches>[number] | undefined): Matched {
+  invariant(match !== undefined, "every question has an answer", "database_reply_unexpected");
+  if (match.status !== "elsewhere") return { kind: match.status };
+  return { kind: match.status, cursor: toCursor(match) };
+}
 
 function argumentsOf({ snapshot, at, limits, ...rest }: Comparison): Record<string, unknown> {
   const { counters } = snapshot;

@@ -8,6 +8,7 @@ import {
   type CounterSnapshot,
   countedPeriods,
   cutOf,
+  digestsOf,
 } from "./plan-consolidation.ts";
 import type { Cursor, Cut } from "./plan-step.ts";
 import type { ShardReports } from "./reconcile-shard.ts";
@@ -53,11 +54,31 @@ export type RepairOutcome =
 
 /** Both sides of the comparison and what follows from it, in Postgres. */
 export interface ConsolidationLedger {
+  /** Asks by hashes only; a shard that agrees is done in its run. Answers in the order of the questions. */
+  match(
+    order: { readonly runId: string; readonly apply: boolean },
+    asked: readonly MatchQuestion[],
+    signal: AbortSignal,
+  ): Promise<readonly Matched[]>;
   /** One transaction, and only where the cursor stands at the instant of the snapshot. */
   compare(comparison: Comparison, signal: AbortSignal): Promise<Compared>;
   /** Safe to repeat. */
   confirm(shard: number, repairId: string, signal: AbortSignal): Promise<void>;
 }
+
+export interface MatchQuestion {
+  readonly shard: number;
+  readonly at: Cut & { readonly anchor: string | null };
+  readonly isVerified: boolean;
+  readonly digests: Readonly<Record<string, string>>;
+}
+
+export type Matched =
+  | { readonly kind: "agreed" }
+  /** Or something of the shard waits for somebody. */
+  | { readonly kind: "differs" }
+  /** The cursor stands somewhere else. */
+  | { readonly kind: "elsewhere"; readonly cursor: Cursor };
 
 export interface Comparison {
   readonly runId: string;
@@ -138,6 +159,7 @@ export async function consolidateShard(
   }
   if (outcome === "busy")
     run.log.error("usage_cut_not_reached", { shard, consolidationRunId: runId });
+  if (outcome === "agreed") return;
   const report =
     outcome === "busy"
       ? ({ runId, shard, state: "failed", errorCode: "cut_not_reached" } as const)
@@ -145,7 +167,8 @@ export async function consolidateShard(
   await deps.shardReports.report(report, run.signal);
 }
 
-type Outcome = "consolidated" | "sliced" | "busy";
+/** `agreed`: there was nothing to do, and the run knows it already. */
+type Outcome = "agreed" | "consolidated" | "sliced" | "busy";
 
 async function consolidate(
   deps: ConsolidateDeps,
@@ -158,7 +181,8 @@ async function consolidate(
     const result = await compareOnce(deps, message, periods, run);
     switch (result.kind) {
       case "sliced":
-        return "sliced";
+      case "agreed":
+        return result.kind;
       case "periods":
         periods = [...periods, ...result.periods];
         break;
@@ -174,7 +198,7 @@ async function consolidate(
 type Attempt =
   | (Extract<Compared, { kind: "compared" }> & { readonly repair: CounterRepair })
   | Exclude<Compared, { kind: "compared" }>
-  | { readonly kind: "sliced" };
+  | { readonly kind: "sliced" | "agreed" };
 
 /** One snapshot, compared with the ledger at its own instant. */
 async function compareOnce(
@@ -197,29 +221,48 @@ async function compareOnce(
 }
 
 /**
- * Most shards stand at the cut already. Otherwise everything up to it is booked first, and no further, so that both
- * sides describe the same instant.
+ * Everything up to the cut is booked, and no further, so that both sides describe the same instant. Most shards agree,
+ * which their hashes show; only the counters of the others have to travel.
  */
 async function compareAtCut(
   deps: ConsolidateDeps,
   comparison: Omit<Comparison, "isVerified">,
   run: Run,
-): Promise<Compared | { readonly kind: "sliced" }> {
-  const { shard, runId, at: cut } = comparison;
+): Promise<Compared | { readonly kind: "sliced" | "agreed" }> {
+  const { shard, at, snapshot, periods } = comparison;
+  const question = { shard, at, digests: digestsOf(snapshot.counters, periods) };
+  const match = async (isVerified: boolean): Promise<Matched> => {
+    const asked = [{ ...question, isVerified }];
+    const [matched] = await deps.consolidationLedger.match(comparison, asked, run.signal);
+    invariant(matched !== undefined, "every question has an answer", "database_reply_unexpected");
+    return matched;
+  };
   const compare = (isVerified: boolean) =>
     deps.consolidationLedger.compare({ ...comparison, isVerified }, run.signal);
-  const compared = await compare(false);
-  if (compared.kind !== "elsewhere") return compared;
-  const { cursor } = compared;
+  const first = await match(false);
+  if (first.kind !== "elsewhere") return first.kind === "agreed" ? first : compare(false);
+  const drained = await drainTo(deps, comparison, first.cursor, run);
+  if (drained !== "drained") return drained === "sliced" ? { kind: "sliced" } : first;
+  const second = await match(true);
+  return second.kind === "differs" ? compare(true) : second;
+}
+
+/** `passed` = the cursor stands somewhere else than at the cut, and a new snapshot is needed. */
+async function drainTo(
+  deps: ConsolidateDeps,
+  { shard, runId, at: cut }: Omit<Comparison, "isVerified">,
+  cursor: Cursor,
+  run: Run,
+): Promise<"drained" | "sliced" | "passed"> {
   // A cursor beyond the cut was moved by somebody, or Redis was rewound: draining to the end tells which.
   const isBeyond = cursor.inc === cut.inc && BigInt(cursor.n) > BigInt(cut.n);
   const report = () => deps.shardReports.report({ runId, shard, state: "running" }, run.signal);
   const lease = { fence: null, cursor };
   const order = { shard, runId, lease, report, cut: isBeyond ? undefined : cut };
   const drained = await drainShard(deps, order, run);
-  if (drained.kind === "sliced") return { kind: "sliced" };
+  if (drained.kind === "sliced") return "sliced";
   const isAtCut = drained.cursor.inc === cut.inc && drained.cursor.n === cut.n;
-  return isAtCut ? compare(true) : compared;
+  return isAtCut ? "drained" : "passed";
 }
 
 const limitsOf = ({ usageConfig }: ConsolidateDeps): Comparison["limits"] => ({

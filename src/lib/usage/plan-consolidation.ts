@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { anchorOf, type LogRow } from "./log-entry.ts";
 import type { ShardCursor, ShardHead } from "./plan-shards.ts";
 import type { Cut } from "./plan-step.ts";
@@ -61,6 +62,27 @@ export function cutOf({ inc, n, cum, count, last }: CounterSnapshot): Cut & {
   return { inc, n: end, headN: n, cum, count, anchor };
 }
 
+/**
+ * One hash for the counters of each period, as the ledger computes it of what they should be: MD5 of the lines
+ * `<tokens> <tenant>`, by tenant, without those that are 0. A counter that is not a number matches nothing.
+ */
+export function digestsOf(
+  counters: readonly Counter[],
+  periods: readonly number[],
+): Record<string, string> {
+  const lines = Map.groupBy(counters, ({ period }) => period);
+  const digestOf = (period: number): string =>
+    hash(
+      "md5",
+      (lines.get(period) ?? [])
+        .filter(({ tokens }) => tokens !== "0")
+        .sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
+        .map(({ tokens, tenant }) => `${tokens} ${tenant}`)
+        .join("\n"),
+    );
+  return Object.fromEntries(periods.map((period) => [period, digestOf(period)]));
+}
+
 /** Every shard that Redis or the ledger knows: after a flush Redis knows none. */
 export function shardsWithCounters(
   heads: readonly ShardHead[],
@@ -68,6 +90,16 @@ export function shardsWithCounters(
 ): number[] {
   const read = new Set(cursors.filter(({ inc }) => inc !== "").map(({ shard }) => shard));
   return heads.filter(({ inc, shard }) => inc !== "" || read.has(shard)).map(({ shard }) => shard);
+}
+
+/** Those of them where nothing waits to be booked: their counters can be compared as they are. */
+export function idleShards(heads: readonly ShardHead[], cursors: readonly ShardCursor[]): number[] {
+  const known = new Map(cursors.map((cursor) => [cursor.shard, cursor]));
+  const isIdle = ({ shard, inc, n }: ShardHead): boolean => {
+    const cursor = known.get(shard);
+    return cursor !== undefined && inc !== "" && cursor.inc === inc && cursor.n === n;
+  };
+  return heads.filter(isIdle).map(({ shard }) => shard);
 }
 
 /** Keys and arguments of the repair script that follow its own. */

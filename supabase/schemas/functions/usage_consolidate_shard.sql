@@ -21,7 +21,7 @@ create or replace function worker.usage_consolidate_shard(p_run uuid, p_shard in
   p_anchor text, p_is_verified boolean, p_epoch text, p_repair uuid, p_periods int[], p_tenant text[], p_period int[],
   p_tokens numeric[], p_auto_max numeric, p_many_min int, p_many_share numeric, p_repairs_max int, p_apply boolean)
 returns jsonb language plpgsql volatile security invoker
-set search_path = '' set jit = off set statement_timeout = '20s' as $$
+set search_path = '' set jit = off set max_parallel_workers_per_gather = 0 set statement_timeout = '20s' as $$
 declare
   s worker.usage_shards;
   v_open int[];
