@@ -57,6 +57,8 @@ const at = (sorted: readonly number[], share: number): string =>
 const pings = async (): Promise<number> =>
   Number(/cmdstat_ping:calls=(\d+)/.exec(await redis.info("commandstats"))?.[1] ?? 0);
 
+// Ready first, as a load balancer would wait: the first probe of a process opens its connections.
+while (!(await fetch(`${worker.value}/readyz`)).ok) await sleep(100);
 for (const path of ["/healthz", "/health", "/healthz", "/health"]) {
   const before = await pings();
   const times = await load(path);

@@ -28,7 +28,7 @@ const RETRY = { attempts: 4, baseMs: 50, capMs: 1000 } as const;
 const QUOTED_INC_ARG = 8;
 
 export interface ProducerOptions {
-  readonly redis: Pick<RedisDriver, "scripts">;
+  readonly redis: Pick<RedisDriver, "kind" | "scripts">;
   readonly clock?: Clock;
   /** False refuses every record with `usage_tracking_disabled`. */
   readonly isEnabled?: boolean;
@@ -146,7 +146,7 @@ export function createUsageProducer(options: ProducerOptions): UsageProducer {
     return replies.map((reply) => (reply instanceof AppError ? reply : toRecorded(reply)));
   };
 
-  return { record: shareRoundTrips(recordAll), recordAll };
+  return { record: shareRoundTrips(recordAll, SHARED_MAX[options.redis.kind]), recordAll };
 }
 
 function scriptCall(
@@ -223,12 +223,22 @@ interface Waiting {
 /** A caller that gives up must not take the round trip of the others with it; the driver's own deadline ends it. */
 const OF_ALL = new AbortController().signal;
 
+/**
+ * How many records share a round trip. On a socket several small ones let Redis work on one while we prepare the
+ * next: twice the rate of a single large one. An HTTP request costs more than it carries, so there they all go in one.
+ */
+const SHARED_MAX: Readonly<Record<RedisDriver["kind"], number>> = { ioredis: 16, upstash: 500 };
+
 /** Calls of one tick travel together: under load a round trip carries many records, without load just the one. */
-function shareRoundTrips(recordAll: RecordAll): UsageProducer["record"] {
+function shareRoundTrips(recordAll: RecordAll, sharedMax: number): UsageProducer["record"] {
   let waiting: Waiting[] = [];
   const flush = (): void => {
-    const batch = waiting;
+    const due = waiting;
     waiting = [];
+    for (let from = 0; from < due.length; from += sharedMax)
+      send(due.slice(from, from + sharedMax));
+  };
+  const send = (batch: readonly Waiting[]): void => {
     recordAll(
       batch.map(({ record }) => record),
       OF_ALL,
