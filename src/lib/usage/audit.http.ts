@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { permanent } from "../kernel/errors.ts";
@@ -124,7 +125,7 @@ export function auditRoutes(deps: () => AuditHttpDeps): OpenAPIHono<WebEnv> {
     })
     .openapi(start, async (c) => {
       const { period } = c.req.valid("json");
-      const key = `manual:${period}:${c.env.run.id}`;
+      const key = `manual:${period}:${randomUUID()}`;
       const order = { key, period, trigger: "manual", who: c.var.caller.name } as const;
       const { auditId, status } = await startAudit(deps(), order, c.env.run);
       return c.json({ auditId, status }, 202);
