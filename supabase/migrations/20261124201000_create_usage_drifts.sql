@@ -13,7 +13,7 @@ create index if not exists usage_ledger_moved_to_idx on worker.usage_ledger (per
 -- A correction that names its key can be booked once.
 create unique index if not exists usage_ledger_adjustment_idx on worker.usage_ledger ((note ->> 'key'))
   where note ? 'key';
-create index if not exists usage_totals_shard_idx on worker.usage_totals (shard, period);
+create index if not exists usage_totals_shard_idx on worker.usage_totals (shard, period, tenant);
 
 -- What the counters in Redis and the ledger say differently, why, and what was done about it.
 
@@ -267,10 +267,11 @@ end $$;
 revoke all on function worker.usage_settle_repair from public, anon, authenticated;
 grant execute on function worker.usage_settle_repair to service_role;
 
--- The counters of a shard were corrected. Repeating it changes nothing. When the confirmation is lost, the next
+-- The counters of a shard were corrected, and with p_run the shard is done in that run. Repeating it changes nothing. When the confirmation is lost, the next
 -- comparison settles the correction: Redis names the last one that was applied.
 --   returns  {status: applied | superseded | unknown}
-create or replace function worker.usage_confirm_repair(p_shard int, p_repair uuid) returns jsonb
+create or replace function worker.usage_confirm_repair(p_shard int, p_repair uuid, p_run uuid default null)
+returns jsonb
 language plpgsql volatile security invoker set search_path = '' as $$
 declare
   v_status text;
@@ -280,6 +281,9 @@ begin
   select status into v_status from worker.usage_repairs where repair_id = p_repair;
   if v_status = 'applied' then
     update worker.usage_shards set consolidated_at = now() where shard = p_shard;
+  end if;
+  if p_run is not null then
+    perform worker.usage_report_shard(p_run, p_shard, 'done');
   end if;
   return jsonb_build_object('status', coalesce(v_status, 'unknown'));
 end $$;
@@ -322,7 +326,8 @@ grant execute on function worker.usage_note_drifts to service_role;
 -- Part of usage_consolidate_shard: open months after p_period in which something of this shard happened or is billed,
 -- the earliest 24. Uses that claim to lie far ahead have counters too.
 create or replace function worker.usage_later_periods(p_shard int, p_period int) returns int[]
-language sql stable security invoker set search_path = '' as $$
+language sql stable security invoker
+set search_path = '' set enable_seqscan = off as $$ -- the planner takes moved uses for common and reads the whole ledger
   with recursive billed (period) as ( -- one index probe for each month, not one row for each tenant
     select min(period) from worker.usage_totals where shard = p_shard and period > p_period
     union all

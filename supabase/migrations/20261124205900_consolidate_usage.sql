@@ -4,17 +4,27 @@
 -- If it stops halfway: it is one transaction; run it again. Idempotent.
 -- Old code: does not call these functions.
 
+-- Part of usage_used_tokens and usage_counter_digest: whether anything happened in one of these months and is billed in
+-- another, or the other way round. In most months nothing did.
+create or replace function worker.usage_has_moved(p_periods int[]) returns boolean
+language sql stable security invoker
+set search_path = '' set enable_seqscan = off as $$ -- the planner takes moved uses for common and reads the whole ledger
+  select exists (select from worker.usage_ledger where usage_period <> period and usage_period = any (p_periods))
+      or exists (select from worker.usage_ledger where usage_period <> period and period = any (p_periods))
+$$;
+revoke all on function worker.usage_has_moved from public, anon, authenticated;
+grant execute on function worker.usage_has_moved to service_role;
+
 -- Part of usage_compare_counters and usage_counter_digest: what the tenants of a shard used in some periods, as far as the
 -- counters of the log know. Legacy lanes are left out: no counter of the log counts them.
 --   returns  used = happened in the period; total = tokens of usage_totals, null without a row
 create or replace function worker.usage_used_tokens(p_shard int, p_periods int[])
 returns table (tenant text, period int, used numeric, total numeric)
-language plpgsql stable security invoker set search_path = '' as $$
+language plpgsql stable security invoker
+set search_path = '' set enable_seqscan = off as $$ -- the planner takes moved uses for common
 #variable_conflict use_column
 begin
-  -- Few months hold anything that happened in one and is billed in another.
-  if not exists (select from worker.usage_ledger where usage_period <> period and usage_period = any (p_periods))
-     and not exists (select from worker.usage_ledger where usage_period <> period and period = any (p_periods)) then
+  if not worker.usage_has_moved(p_periods) then
     return query
     select t.tenant, t.period, t.tokens - t.legacy, t.tokens
       from worker.usage_totals t
@@ -48,11 +58,23 @@ grant execute on function worker.usage_used_tokens to service_role;
 -- Part of usage_match_shards: what the counters of a shard and month have to be, as one hash that the worker
 -- computes of the counters in the same way: MD5 of the lines `<tokens> <tenant>`, by tenant, without those that are 0.
 create or replace function worker.usage_counter_digest(p_shard int, p_period int) returns text
-language sql stable security invoker set search_path = '' as $$
-  select md5(coalesce(string_agg(concat(used, ' ', tenant), e'\n' order by tenant collate "C"), ''))
-    from worker.usage_used_tokens(p_shard, array[p_period])
-   where used <> 0
-$$;
+language plpgsql stable security invoker
+set search_path = '' set enable_seqscan = off set enable_sort = off as $$ -- the index has the order
+declare
+  v_lines text;
+begin
+  if worker.usage_has_moved(array[p_period]) then
+    select string_agg(concat(used, ' ', tenant), e'\n' order by tenant collate "C") into v_lines
+      from worker.usage_used_tokens(p_shard, array[p_period])
+     where used <> 0;
+  else
+    select string_agg(concat(tokens, ' ', tenant), e'\n') into v_lines
+      from (select tenant, tokens - legacy as tokens from worker.usage_totals
+             where shard = p_shard and period = p_period and tokens <> legacy
+             order by tenant) used;
+  end if;
+  return md5(coalesce(v_lines, ''));
+end $$;
 revoke all on function worker.usage_counter_digest from public, anon, authenticated;
 grant execute on function worker.usage_counter_digest to service_role;
 
@@ -69,7 +91,8 @@ grant execute on function worker.usage_counter_digest to service_role;
 --   raises    UL001 usage_argument_invalid (permanent)
 create or replace function worker.usage_match_shards(p_run uuid, p_shards jsonb, p_apply boolean) returns jsonb
 language plpgsql volatile security invoker
-set search_path = '' set jit = off set max_parallel_workers_per_gather = 0 set statement_timeout = '20s' as $$
+set search_path = '' set jit = off set max_parallel_workers_per_gather = 0 set enable_seqscan = off -- of the ledger
+set statement_timeout = '20s' as $$
 declare
   v_answer jsonb;
   v_agreed int[];
@@ -81,17 +104,19 @@ begin
     select a.shard, a.digests, coalesce(s.inc, '') as inc, coalesce(s.n, 0) as n, s.cum, s.count, s.anchor,
            a.inc = coalesce(s.inc, '') and a.n = coalesce(s.n, 0)
              and (a.verified or (a.cum is not distinct from s.cum and a.anchor is not distinct from s.anchor)) as is_here,
-           (select max(p::int) from jsonb_object_keys(a.digests) p) as latest
+           (select max(p::int) from jsonb_object_keys(a.digests) p) as latest, f.far
       from jsonb_to_recordset(p_shards)
         as a (shard int, inc text, n bigint, cum numeric, anchor text, verified boolean, digests jsonb)
+     cross join (select max(usage_period) as far from worker.usage_ledger where usage_period <> period) f
       left join worker.usage_shards s on s.shard = a.shard),
-  judged as (
+  judged as materialized ( -- the hashes are computed once
     select *, case when not is_here then 'elsewhere'
                    when exists (select from worker.usage_repairs r where r.shard = a.shard and r.status = 'planned')
                      or exists (select from worker.usage_drifts d
                                  where d.shard = a.shard
                                    and d.state in ('hold_for_approval', 'wait_for_quarantine', 'approved', 'rejected'))
-                     or worker.usage_later_periods(a.shard, latest) <> '{}'
+                     or exists (select from worker.usage_totals t where t.shard = a.shard and t.period > latest)
+                     or (far > latest and worker.usage_later_periods(a.shard, latest) <> '{}')
                      or exists (select from jsonb_each_text(a.digests) d (period, hash)
                                  where d.hash <> worker.usage_counter_digest(a.shard, d.period::int)
                                    and not exists (select from worker.usage_periods p
@@ -109,7 +134,13 @@ begin
       from jsonb_to_recordset(p_shards) as a (shard int, inc text)
      where s.shard = any (v_agreed) and a.shard = s.shard and a.inc = s.inc;
   end if;
-  perform worker.usage_report_shard(p_run, shard, 'done') from unnest(v_agreed) shard where p_run is not null;
+  -- What booked something in this run says how much; the last report may end the run.
+  update worker.usage_run_shards r set state = 'done', updated_at = now()
+   where r.run_id = p_run and r.shard = any (v_agreed[2:])
+     and not exists (select from worker.usage_batches b where b.run_id = p_run and b.shard = r.shard);
+  perform worker.usage_report_shard(p_run, shard, 'done') from unnest(v_agreed) with ordinality a (shard, i)
+    where p_run is not null
+      and (i = 1 or exists (select from worker.usage_batches b where b.run_id = p_run and b.shard = a.shard));
   return v_answer;
 end $$;
 revoke all on function worker.usage_match_shards from public, anon, authenticated;
@@ -160,7 +191,6 @@ declare
   v_has_nameless boolean;                  -- something is in quarantine of which nobody knows whose it is
   v_is_rewound boolean;                    -- Redis lost something since the last consolidation
   v_absent int[];                          -- periods without a single counter: expired, evicted or flushed
-  v_tenants bigint;
 begin
   select coalesce(sum(missing) filter (where cause = 'missing_entries'), 0),
          case when bool_and(entries is not null) filter (where cause = 'missing_entries')
@@ -184,10 +214,6 @@ begin
           except select unnest(p_period)
           union select distinct period from worker.usage_drifts
            where run_id = p_run and shard = p_shard and evidence ->> 'counters' = 'absent') absent;
-  select count(distinct tenant) into v_tenants
-    from (select unnest(p_tenant) collate "C" as tenant
-          union all
-          select tenant from worker.usage_totals where shard = p_shard and period = any (p_periods)) known;
 
   return query
   with fact as (
@@ -244,17 +270,25 @@ begin
     select count(distinct tenant) filter (where cause like 'redis%' and not is_expected) as odd,
            max(abs(drift)) filter (where cause = 'entry_lost_before_apply') as largest_lost
       from explained),
+  weighed as (
+    select *, case when odd >= p_many_min then (
+             select count(distinct tenant)
+               from (select unnest(p_tenant) collate "C" as tenant
+                     union all
+                     select tenant from worker.usage_totals where shard = p_shard and period = any (p_periods)) known)
+           end as of_tenants
+      from counted),
   held as (
-    select e.*, c.odd,
+    select e.*, c.odd, c.of_tenants,
            case when cause = 'total_edited' then 'total_edited'
                 when cause = 'quarantined' then null
                 when cause = 'entry_lost_before_apply' and not is_exact then 'sum_differs'
                 when cause = 'entry_lost_before_apply' and largest_lost > p_auto_max then 'above_auto_max'
                 when abs(drift) > p_auto_max then 'above_auto_max'
-                when cause like 'redis%' and not is_expected and c.odd >= p_many_min
-                     and c.odd > p_many_share * v_tenants then 'many_tenants'
+                when cause like 'redis%' and not is_expected and c.odd > p_many_share * c.of_tenants
+                  then 'many_tenants'
            end as hold
-      from explained e cross join counted c)
+      from explained e cross join weighed c)
   select tenant, period, redis, used, case when is_edited then coalesce(total, 0) - coalesce(ledger, 0) else drift end,
          cause,
          case when is_edited then 'total' when cause = 'entry_lost_before_apply' and is_exact then 'ledger'
@@ -276,7 +310,7 @@ begin
            'quarantined', case when cause = 'quarantined' then quarantined end,
            'quarantinedTokens', case when cause = 'quarantined' then quarantined_tokens::text end,
            'tenants', case when hold = 'many_tenants' then odd end,
-           'ofTenants', case when hold = 'many_tenants' then v_tenants end))
+           'ofTenants', case when hold = 'many_tenants' then of_tenants end))
     from held;
 end $$;
 revoke all on function worker.usage_classify_drifts from public, anon, authenticated;
@@ -425,7 +459,7 @@ declare
   s worker.usage_shards;
   v_open int[];
   v_later int[];
-  v_found worker.usage_drift_finding[] := '{}';
+  v_found worker.usage_drift_finding[];
 begin
   if coalesce(cardinality(p_periods), 0) not between 1 and 36 or coalesce(cardinality(p_tenant), 0) > 200000
      or array[coalesce(cardinality(p_period), 0), coalesce(cardinality(p_tokens), 0)]
@@ -453,11 +487,9 @@ begin
 
   select coalesce(array_agg(p), '{}') into v_open from unnest(p_periods) p
    where not exists (select from worker.usage_periods where period = p and state = 'closed');
-  if exists (select from worker.usage_compare_counters(p_shard, v_open, p_tenant, p_period, p_tokens)) then
-    select array_agg(f) into v_found
-      from worker.usage_classify_drifts(p_run, p_shard, v_open, p_tenant, p_period, p_tokens, p_auto_max, p_many_min,
-             p_many_share) f;
-  end if;
+  select coalesce(array_agg(f), '{}') into v_found
+    from worker.usage_classify_drifts(p_run, p_shard, v_open, p_tenant, p_period, p_tokens, p_auto_max, p_many_min,
+           p_many_share) f;
   if not p_apply then
     return worker.usage_note_drifts(p_run, p_shard, p_inc, p_n, v_found);
   end if;

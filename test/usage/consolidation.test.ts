@@ -176,6 +176,28 @@ describe("the ledger is right", () => {
     ]);
   });
 
+  test("more counters than one correction may hold are restored in several, none held", async () => {
+    const acme = world.ownTenant();
+    const tenants = [acme, ...Array.from({ length: 29 }, () => world.neighbourOf(acme))];
+    for (const tenant of tenants) await world.record({ tenant, tokens: 5 });
+    await world.reconcileTenant(acme);
+    await world.redis.command(["DEL", counterKey(acme)], signal);
+    const { consolidationLedger } = world.deps;
+    const small: typeof consolidationLedger = {
+      ...consolidationLedger,
+      compare: (comparison, own) => {
+        const limits = { ...comparison.limits, correctionsMax: 12 };
+        return consolidationLedger.compare({ ...comparison, limits }, own);
+      },
+    };
+    const run = await world.consolidate(acme, {}, { ...world.deps, consolidationLedger: small });
+    expect(run.notes).toMatchObject({ attempts: 3, corrected: 6, outcome: "repaired" });
+    for (const tenant of tenants) {
+      expect(await world.counterOf(tenant)).toBe("5");
+      expect(await world.driftsOf(tenant)).toMatchObject([{ state: "repaired" }]);
+    }
+  });
+
   test("a value that is no number is replaced, and the tenant can record again", async () => {
     const acme = await bookedTenant();
     await world.redis.command(["HSET", counterKey(acme), acme, "007"], signal);

@@ -81,7 +81,8 @@ describe("the observer", () => {
     producer.record(world.use({ tenant, tokens }), signal);
   const gapsOf = async (tenant: string) =>
     world.database.sql`
-      select cause, tokens_lost::text as lost, recovered::text, entries_lost::text as entries
+      select cause, tokens_lost::text as lost, recovered::text, entries_lost::text as entries,
+             from_n::text as from, to_n::text as to
         from worker.usage_gaps where shard = ${shardOf(tenant)} order by id`;
   const observedN = async (tenant: string): Promise<string[]> => {
     const rows = await world.database.sql`
@@ -163,10 +164,27 @@ describe("the observer", () => {
     await observe();
     await snapshots.restore(before);
     await observe();
-    expect(await gapsOf(acme)).toMatchObject([{ lost: "40", entries: "1" }]);
+    expect(await gapsOf(acme)).toMatchObject([{ lost: "40", entries: "1", from: "3", to: "3" }]);
     await world.reconcileTenant(acme);
     expect(await world.tokensOf(acme)).toBe("30");
     expect(await gapsOf(acme)).toHaveLength(1);
+  });
+
+  test("counts as lost only what did not survive, also when nothing was booked yet", async () => {
+    for (const strangers of [0, 9]) {
+      const acme = randomUUID();
+      for (let i = 0; i < 3; i += 1) await record(acme, 10);
+      const before = await snapshots.take();
+      for (let i = 0; i < 4; i += 1) await record(acme, 100);
+      await observe();
+      await snapshots.restore(before);
+      for (let i = 0; i < strangers; i += 1) await record(acme, 1);
+      await observe();
+      expect(await gapsOf(acme)).toMatchObject([{ lost: "400", entries: "4", from: "4", to: "7" }]);
+      await world.reconcileTenant(acme);
+      expect(await gapsOf(acme)).toHaveLength(1);
+      expect(await world.tokensOf(acme)).toBe(String(30 + strangers));
+    }
   });
 
   test("makes live producers replay what was lost, which closes the gap", async () => {

@@ -49,8 +49,9 @@ export const consolidationLedger = (rpc: Rpc): ConsolidationLedger => ({
     return toCompared(parseRow(Reply, row, "consolidation"));
   },
 
-  confirm: async (shard, repairId, signal) => {
-    await rpc("usage_confirm_repair", { p_shard: shard, p_repair: repairId }, signal);
+  confirm: async (shard, repairId, doneIn, signal) => {
+    const args = { p_shard: shard, p_repair: repairId, p_run: doneIn };
+    await rpc("usage_confirm_repair", args, signal);
   },
 });
 

@@ -62,8 +62,13 @@ export interface ConsolidationLedger {
   ): Promise<readonly Matched[]>;
   /** One transaction, and only where the cursor stands at the instant of the snapshot. */
   compare(comparison: Comparison, signal: AbortSignal): Promise<Compared>;
-  /** Safe to repeat. */
-  confirm(shard: number, repairId: string, signal: AbortSignal): Promise<void>;
+  /** Safe to repeat. `doneIn` = the run that the shard is done in with it; null = there is more to correct. */
+  confirm(
+    shard: number,
+    repairId: string,
+    doneIn: string | null,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 export interface MatchQuestion {
@@ -159,7 +164,7 @@ export async function consolidateShard(
   }
   if (outcome === "busy")
     run.log.error("usage_cut_not_reached", { shard, consolidationRunId: runId });
-  if (outcome === "agreed") return;
+  if (outcome === "agreed" || outcome === "repaired") return;
   const report =
     outcome === "busy"
       ? ({ runId, shard, state: "failed", errorCode: "cut_not_reached" } as const)
@@ -167,8 +172,8 @@ export async function consolidateShard(
   await deps.shardReports.report(report, run.signal);
 }
 
-/** `agreed`: there was nothing to do, and the run knows it already. */
-type Outcome = "agreed" | "consolidated" | "sliced" | "busy";
+/** `agreed`: there was nothing to do; `repaired`: counters were corrected. Of both the run knows already. */
+type Outcome = "agreed" | "repaired" | "consolidated" | "sliced" | "busy";
 
 async function consolidate(
   deps: ConsolidateDeps,
@@ -186,9 +191,11 @@ async function consolidate(
       case "periods":
         periods = [...periods, ...result.periods];
         break;
-      case "compared":
-        if (await correct(deps, message, result, run)) return "consolidated";
+      case "compared": {
+        const corrected = await correct(deps, message, result, run);
+        if (corrected !== "again") return corrected;
         break;
+      }
       default: // somebody moved the log, the cursor or the epoch: read again
     }
   }
@@ -272,25 +279,26 @@ const limitsOf = ({ usageConfig }: ConsolidateDeps): Comparison["limits"] => ({
   correctionsMax: CORRECTIONS_MAX,
 });
 
-/** True = nothing is left to do. A crash before the confirmation is settled by the next comparison. */
+/** `again` = look once more. A crash before the confirmation is settled by the next comparison. */
 async function correct(
   deps: ConsolidateDeps,
   { shard, runId, apply }: ConsolidationMessage,
   result: Extract<Attempt, { kind: "compared" }>,
   run: Run,
-): Promise<boolean> {
+): Promise<"consolidated" | "repaired" | "again"> {
   const { causes, tokens, held, waiting, booked, more, repair } = result;
   if (Object.keys(causes).length > 0) {
     const found = { causes, tokens, held, waiting, booked, corrected: repair.corrections.length };
     run.note(found);
     run.log.warn("usage_drift_found", { shard, consolidationRunId: runId, apply, ...found });
   }
-  if (repair.corrections.length === 0) return !more;
+  if (repair.corrections.length === 0) return "consolidated";
   invariant(apply, "a dry run corrects nothing");
   const outcome = await deps.shardCounters.repair(repair, run.signal);
-  if (outcome.kind === "overtaken") return false;
+  if (outcome.kind === "overtaken") return "again";
   if (outcome.refused > 0)
     run.log.error("usage_counters_refused", { shard, fields: outcome.refused });
-  await deps.consolidationLedger.confirm(shard, repair.repairId, run.signal);
-  return !more;
+  const doneIn = more ? null : runId;
+  await deps.consolidationLedger.confirm(shard, repair.repairId, doneIn, run.signal);
+  return more ? "again" : "repaired";
 }

@@ -18,7 +18,6 @@ declare
   v_has_nameless boolean;                  -- something is in quarantine of which nobody knows whose it is
   v_is_rewound boolean;                    -- Redis lost something since the last consolidation
   v_absent int[];                          -- periods without a single counter: expired, evicted or flushed
-  v_tenants bigint;
 begin
   select coalesce(sum(missing) filter (where cause = 'missing_entries'), 0),
          case when bool_and(entries is not null) filter (where cause = 'missing_entries')
@@ -42,10 +41,6 @@ begin
           except select unnest(p_period)
           union select distinct period from worker.usage_drifts
            where run_id = p_run and shard = p_shard and evidence ->> 'counters' = 'absent') absent;
-  select count(distinct tenant) into v_tenants
-    from (select unnest(p_tenant) collate "C" as tenant
-          union all
-          select tenant from worker.usage_totals where shard = p_shard and period = any (p_periods)) known;
 
   return query
   with fact as (
@@ -102,17 +97,25 @@ begin
     select count(distinct tenant) filter (where cause like 'redis%' and not is_expected) as odd,
            max(abs(drift)) filter (where cause = 'entry_lost_before_apply') as largest_lost
       from explained),
+  weighed as (
+    select *, case when odd >= p_many_min then (
+             select count(distinct tenant)
+               from (select unnest(p_tenant) collate "C" as tenant
+                     union all
+                     select tenant from worker.usage_totals where shard = p_shard and period = any (p_periods)) known)
+           end as of_tenants
+      from counted),
   held as (
-    select e.*, c.odd,
+    select e.*, c.odd, c.of_tenants,
            case when cause = 'total_edited' then 'total_edited'
                 when cause = 'quarantined' then null
                 when cause = 'entry_lost_before_apply' and not is_exact then 'sum_differs'
                 when cause = 'entry_lost_before_apply' and largest_lost > p_auto_max then 'above_auto_max'
                 when abs(drift) > p_auto_max then 'above_auto_max'
-                when cause like 'redis%' and not is_expected and c.odd >= p_many_min
-                     and c.odd > p_many_share * v_tenants then 'many_tenants'
+                when cause like 'redis%' and not is_expected and c.odd > p_many_share * c.of_tenants
+                  then 'many_tenants'
            end as hold
-      from explained e cross join counted c)
+      from explained e cross join weighed c)
   select tenant, period, redis, used, case when is_edited then coalesce(total, 0) - coalesce(ledger, 0) else drift end,
          cause,
          case when is_edited then 'total' when cause = 'entry_lost_before_apply' and is_exact then 'ledger'
@@ -134,7 +137,7 @@ begin
            'quarantined', case when cause = 'quarantined' then quarantined end,
            'quarantinedTokens', case when cause = 'quarantined' then quarantined_tokens::text end,
            'tenants', case when hold = 'many_tenants' then odd end,
-           'ofTenants', case when hold = 'many_tenants' then v_tenants end))
+           'ofTenants', case when hold = 'many_tenants' then of_tenants end))
     from held;
 end $$;
 revoke all on function worker.usage_classify_drifts from public, anon, authenticated;

@@ -26,7 +26,7 @@ declare
   s worker.usage_shards;
   v_open int[];
   v_later int[];
-  v_found worker.usage_drift_finding[] := '{}';
+  v_found worker.usage_drift_finding[];
 begin
   if coalesce(cardinality(p_periods), 0) not between 1 and 36 or coalesce(cardinality(p_tenant), 0) > 200000
      or array[coalesce(cardinality(p_period), 0), coalesce(cardinality(p_tokens), 0)]
@@ -54,11 +54,9 @@ begin
 
   select coalesce(array_agg(p), '{}') into v_open from unnest(p_periods) p
    where not exists (select from worker.usage_periods where period = p and state = 'closed');
-  if exists (select from worker.usage_compare_counters(p_shard, v_open, p_tenant, p_period, p_tokens)) then
-    select array_agg(f) into v_found
-      from worker.usage_classify_drifts(p_run, p_shard, v_open, p_tenant, p_period, p_tokens, p_auto_max, p_many_min,
-             p_many_share) f;
-  end if;
+  select coalesce(array_agg(f), '{}') into v_found
+    from worker.usage_classify_drifts(p_run, p_shard, v_open, p_tenant, p_period, p_tokens, p_auto_max, p_many_min,
+           p_many_share) f;
   if not p_apply then
     return worker.usage_note_drifts(p_run, p_shard, p_inc, p_n, v_found);
   end if;

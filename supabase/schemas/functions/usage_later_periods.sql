@@ -1,7 +1,8 @@
 -- Part of usage_consolidate_shard: open months after p_period in which something of this shard happened or is billed,
 -- the earliest 24. Uses that claim to lie far ahead have counters too.
 create or replace function worker.usage_later_periods(p_shard int, p_period int) returns int[]
-language sql stable security invoker set search_path = '' as $$
+language sql stable security invoker
+set search_path = '' set enable_seqscan = off as $$ -- the planner takes moved uses for common and reads the whole ledger
   with recursive billed (period) as ( -- one index probe for each month, not one row for each tenant
     select min(period) from worker.usage_totals where shard = p_shard and period > p_period
     union all

@@ -3,12 +3,11 @@
 --   returns  used = happened in the period; total = tokens of usage_totals, null without a row
 create or replace function worker.usage_used_tokens(p_shard int, p_periods int[])
 returns table (tenant text, period int, used numeric, total numeric)
-language plpgsql stable security invoker set search_path = '' as $$
+language plpgsql stable security invoker
+set search_path = '' set enable_seqscan = off as $$ -- the planner takes moved uses for common
 #variable_conflict use_column
 begin
-  -- Few months hold anything that happened in one and is billed in another.
-  if not exists (select from worker.usage_ledger where usage_period <> period and usage_period = any (p_periods))
-     and not exists (select from worker.usage_ledger where usage_period <> period and period = any (p_periods)) then
+  if not worker.usage_has_moved(p_periods) then
     return query
     select t.tenant, t.period, t.tokens - t.legacy, t.tokens
       from worker.usage_totals t

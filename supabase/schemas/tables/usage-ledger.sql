@@ -114,7 +114,7 @@ create table if not exists worker.usage_totals (
 ) with (fillfactor = 70);
 alter table worker.usage_totals enable row level security;
 grant select, insert, update on worker.usage_totals to service_role;
-create index if not exists usage_totals_shard_idx on worker.usage_totals (shard, period);
+create index if not exists usage_totals_shard_idx on worker.usage_totals (shard, period, tenant);
 
 -- A month without a row is open. A closed month never changes again.
 create table if not exists worker.usage_periods (
