@@ -180,61 +180,221 @@ end $$;
 revoke all on function worker.usage_audit_causes from public, anon, authenticated;
 grant execute on function worker.usage_audit_causes to service_role;
 
--- Part of usage_audit_differences: the tenants of a month and some shards whose total is not the sum of their ledger, or
--- whose events are not what the ledger says was used. One sum by tenant over everything; who is listed is then looked at
--- exactly.
---   p_measure  tokens | events
---   returns    one row: their names, and how many tenants there are
-create or replace function worker.usage_audit_tenants(p_period int, p_from int, p_to int, p_measure text)
-returns table (differing text[], tenants bigint)
-language plpgsql stable security invoker set search_path = '' set jit = off set work_mem = '64MB' as $$
+-- Part of usage_audit_sums: uses of a month that are billed in another one. Usually a handful, which no statistics say:
+-- without the setting the whole ledger would be read for them.
+create or replace function worker.usage_audit_moved(p_period int)
+returns table (tenant text, batch_id bigint, tokens numeric, events int)
+language sql stable security invoker set search_path = '' set enable_seqscan = off as $$
+  select l.tenant, l.batch_id, l.tokens, l.events
+    from worker.usage_ledger l
+   where l.usage_period = p_period and l.usage_period <> l.period
+     and l.reason in ('usage', 'late', 'future', 'backfill')
+$$;
+revoke all on function worker.usage_audit_moved from public, anon, authenticated;
+grant execute on function worker.usage_audit_moved to service_role;
+
+-- Part of usage_audit_differences: one look at every row of a month and some shards. Sums by batch are exact. Whether the
+-- numbers of all tenants agree is told by a mark: the sum of tokens times a number drawn for each tenant, by a seed that
+-- is new in each call. Two sides with the same mark agree for every tenant (up to a chance of about 1 in 2^53); only when
+-- they differ is it worth a sum for each tenant, which costs several times as much.
+--   returns  one row: sums as {tenants, total, ledger, used, found, pruned}; is_off: some tenant differs; is_miscounted:
+--            the numbers of uses differ; has_moved: some uses of the month are billed in another one, or the other way
+--            round; batches: those whose row, ledger and events of this month do not say the same
+create or replace function worker.usage_audit_sums(p_period int, p_from int, p_to int)
+returns table (sums jsonb, is_off boolean, is_miscounted boolean, has_moved boolean, batches bigint[])
+language plpgsql stable security invoker
+set search_path = '' set jit = off set work_mem = '64MB' set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
 declare
-  v_type text;
+  v_seed bigint := (random() * 9007199254740992)::bigint;
+  v_from timestamptz := worker.usage_period_start(p_period);
+  v_until timestamptz := worker.usage_period_start(p_period) + interval '1 month';
+  -- Events of dropped days are known by tenant only: then batches are not compared with them.
+  v_is_pruned boolean := exists (
+    select from worker.usage_pruned where period = p_period and shard between p_from and p_to);
 begin
-  -- As bigint the sums take half the memory and two thirds of the time; only amounts beyond 9·10^18 need numeric.
-  foreach v_type in array array['bigint', 'numeric'] loop
-    begin
-      return query execute format($sum$
-        select coalesce(array_agg(tenant) filter (where is_off), '{}'), count(*)
-          from (
-            select tenant, sum(billed) <> 0 or sum(used) <> 0 as is_off
-              from (
-                select tenant, %2$s::%1$s as billed, 0::%1$s as used
-                  from worker.usage_totals
-                 where period = $1 and shard between $2 and $3
-                union all
-                select l.tenant, -l.%2$s::%1$s,
-                       case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                            then l.%2$s::%1$s else 0::%1$s end
-                  from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-                 where l.period = $1 and l.batch_id is not null and coalesce(b.shard, 0) between $2 and $3
-                union all
-                select l.tenant, -l.%2$s::%1$s,
-                       case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                            then l.%2$s::%1$s else 0::%1$s end
-                  from worker.usage_ledger l
-                  left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-                 where l.period = $1 and l.batch_id is null and coalesce(t.shard, 0) between $2 and $3
-                union all
-                select l.tenant, 0::%1$s, l.%2$s::%1$s
-                  from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-                 where l.usage_period = $1 and l.usage_period <> l.period and l.period <> $1
-                   and l.reason in ('usage', 'late', 'future', 'backfill') and coalesce(b.shard, 0) between $2 and $3
-                union all
-                select e.tenant collate "C", 0::%1$s, -%3$s::%1$s
-                  from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
-                 where e.period = $1 and coalesce(b.shard, 0) between $2 and $3
-                union all
-                select tenant, 0::%1$s, -%2$s::%1$s
-                  from worker.usage_pruned
-                 where period = $1 and shard between $2 and $3) witness
-             group by tenant) t $sum$, v_type, p_measure, case p_measure when 'tokens' then 'e.tokens' else '1' end)
-        using p_period, p_from, p_to;
-      return;
-    exception when numeric_value_out_of_range then
-      null;
-    end;
-  end loop;
+  return query
+  with ledger as (
+    select l.batch_id, sum(l.tokens) as billed, sum(l.events) as billed_events,
+           sum(hashtextextended(l.tenant, v_seed) * l.tokens) as mark,
+           coalesce(sum(l.tokens) filter (where is_unused), 0) as unused,
+           coalesce(sum(l.events) filter (where is_unused), 0) as unused_events,
+           coalesce(sum(hashtextextended(l.tenant, v_seed) * l.tokens) filter (where is_unused), 0) as unused_mark,
+           bool_or(l.usage_period <> l.period) as has_moved
+      from worker.usage_ledger l
+      left join worker.usage_batches b on b.batch_id = l.batch_id
+     cross join lateral (
+        select l.usage_period <> l.period or l.reason not in ('usage', 'late', 'future', 'backfill') as is_unused) u
+     where l.period = p_period and l.batch_id is not null and coalesce(b.shard, 0) between p_from and p_to
+     group by l.batch_id
+    union all
+    select null, sum(l.tokens), sum(l.events), sum(hashtextextended(l.tenant, v_seed) * l.tokens),
+           coalesce(sum(l.tokens) filter (where is_unused), 0), coalesce(sum(l.events) filter (where is_unused), 0),
+           coalesce(sum(hashtextextended(l.tenant, v_seed) * l.tokens) filter (where is_unused), 0),
+           bool_or(l.usage_period <> l.period)
+      from worker.usage_ledger l
+      left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
+     cross join lateral (
+        select l.usage_period <> l.period or l.reason not in ('usage', 'late', 'future', 'backfill') as is_unused) u
+     where l.period = p_period and l.batch_id is null and coalesce(t.shard, 0) between p_from and p_to
+    having count(*) > 0),
+  moved as (
+    select m.batch_id, sum(m.tokens) as tokens, sum(m.events) as events,
+           sum(hashtextextended(m.tenant, v_seed) * m.tokens) as mark
+      from worker.usage_audit_moved(p_period) m
+      left join worker.usage_batches b on b.batch_id = m.batch_id
+     where coalesce(b.shard, 0) between p_from and p_to
+     group by m.batch_id),
+  event as (
+    select e.batch_id, sum(e.tokens) as found, count(*) as found_events,
+           sum(hashtextextended(e.tenant, v_seed) * e.tokens::numeric) as mark
+      from worker.usage_events e
+      left join worker.usage_batches b on b.batch_id = e.batch_id
+     where e.period = p_period and coalesce(b.shard, 0) between p_from and p_to
+     group by e.batch_id),
+  -- Also batches of the month of which nothing is left.
+  recent as (
+    select batch_id from worker.usage_batches
+     where shard between p_from and p_to and applied > 0 and applied_at >= v_from and applied_at < v_until),
+  part as (
+    select batch_id, billed, billed_events, mark as billed_mark, billed - unused as used,
+           billed_events - unused_events as used_events, mark - unused_mark as used_mark, 0::numeric as found,
+           0::bigint as found_events, 0::numeric as found_mark, has_moved
+      from ledger
+    union all
+    select batch_id, 0, 0, 0, tokens, events, mark, 0, 0, 0, true from moved
+    union all
+    select batch_id, 0, 0, 0, 0, 0, 0, found, found_events, mark, false from event
+    union all
+    select batch_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, false from recent),
+  batch as (
+    select batch_id, sum(billed) as billed, sum(billed_events) as billed_events, sum(billed_mark) as billed_mark,
+           sum(used) as used, sum(used_events) as used_events, sum(used_mark) as used_mark, sum(found) as found,
+           sum(found_events) as found_events, sum(found_mark) as found_mark, bool_or(has_moved) as has_moved
+      from part
+     group by batch_id),
+  rest as (
+    select t.*, p.*
+      from (select count(*) as tenants, coalesce(sum(tokens), 0) as total, coalesce(sum(events), 0) as total_events,
+                   coalesce(sum(hashtextextended(tenant, v_seed) * tokens), 0) as total_mark
+              from worker.usage_totals where period = p_period and shard between p_from and p_to) t
+     cross join (
+            select coalesce(sum(tokens), 0) as pruned, coalesce(sum(events), 0) as pruned_events,
+                   coalesce(sum(hashtextextended(tenant, v_seed) * tokens), 0) as pruned_mark
+              from worker.usage_pruned where period = p_period and shard between p_from and p_to) p)
+  select jsonb_build_object('tenants', r.tenants, 'total', r.total::text, 'ledger', coalesce(sum(s.billed), 0)::text,
+           'used', coalesce(sum(s.used), 0)::text, 'found', (coalesce(sum(s.found), 0) + r.pruned)::text,
+           'pruned', r.pruned::text),
+         r.total_mark <> coalesce(sum(s.billed_mark), 0)
+           or coalesce(sum(s.used_mark), 0) <> coalesce(sum(s.found_mark), 0) + r.pruned_mark,
+         r.total_events <> coalesce(sum(s.billed_events), 0)
+           or coalesce(sum(s.used_events), 0) <> coalesce(sum(s.found_events), 0) + r.pruned_events,
+         coalesce(bool_or(s.has_moved), false),
+         coalesce(array_agg(b.batch_id) filter (
+           where b.tokens <> s.used or b.applied <> s.used_events or b.seen <> b.applied + b.dup
+              or (not v_is_pruned and (s.used <> s.found or s.used_events <> s.found_events))), '{}')
+    from rest r
+    left join batch s on true
+    left join worker.usage_batches b on b.batch_id = s.batch_id
+   group by r.tenants, r.total, r.total_events, r.total_mark, r.pruned, r.pruned_events, r.pruned_mark;
+end $$;
+revoke all on function worker.usage_audit_sums from public, anon, authenticated;
+grant execute on function worker.usage_audit_sums to service_role;
+
+-- Part of usage_audit_differences: which of these batches are wrong indeed. Most hold uses of another month, too, and
+-- agree when those are counted.
+--   p_compares_events  whether all events of the month are there to be compared
+create or replace function worker.usage_audit_suspects(p_batches bigint[], p_period int, p_compares_events boolean)
+returns bigint[] language plpgsql stable security invoker
+set search_path = '' set jit = off set work_mem = '64MB' set plan_cache_mode = force_custom_plan as $$
+begin
+  if p_batches = '{}' then
+    return '{}';
+  end if;
+  return array(
+    select b.batch_id
+      from worker.usage_batches b
+      join unnest(p_batches) as s (id) on s.id = b.batch_id
+      left join (
+        select l.batch_id, sum(l.tokens) as tokens, sum(l.events) as events,
+               coalesce(sum(l.tokens) filter (where l.usage_period = p_period), 0) as used,
+               coalesce(sum(l.events) filter (where l.usage_period = p_period), 0) as used_events
+          from worker.usage_ledger l
+          join unnest(p_batches) as s (id) on s.id = l.batch_id
+         where l.reason in ('usage', 'late', 'future', 'backfill')
+         group by l.batch_id) l on l.batch_id = b.batch_id
+      left join (
+        select e.batch_id, sum(e.tokens) as tokens, count(*) as events
+          from worker.usage_events e
+          join unnest(p_batches) as s (id) on s.id = e.batch_id
+         where e.period = p_period and p_compares_events
+         group by e.batch_id) e on e.batch_id = b.batch_id
+     where coalesce(l.tokens, 0) <> b.tokens or coalesce(l.events, 0) <> b.applied or b.seen <> b.applied + b.dup
+        or (p_compares_events and (coalesce(l.used, 0) <> coalesce(e.tokens, 0)
+                                   or coalesce(l.used_events, 0) <> coalesce(e.events, 0))));
+end $$;
+revoke all on function worker.usage_audit_suspects from public, anon, authenticated;
+grant execute on function worker.usage_audit_suspects to service_role;
+
+-- Part of usage_audit_differences: the tenants of a month and some shards whose total is not the sum of their ledger, or
+-- whose events are not what the ledger says was used. First in which of 4096 groups of tenants something differs, by the
+-- mark of usage_audit_sums, then a sum for each tenant of those groups. Who is listed is then looked at exactly.
+--   p_measure  tokens | events
+create or replace function worker.usage_audit_tenants(p_period int, p_from int, p_to int, p_measure text)
+returns text[] language plpgsql stable security invoker
+set search_path = '' set jit = off set work_mem = '64MB' as $$
+declare
+  v_seed bigint := (random() * 9007199254740992)::bigint;
+  -- Both sides of both comparisons, one row for each row of the tables.
+  v_rows constant text := replace(replace($sum$
+    select tenant, ?::numeric as billed, 0::numeric as used
+      from worker.usage_totals
+     where period = $1 and shard between $2 and $3
+    union all
+    select l.tenant, -l.?::numeric,
+           case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
+                then l.?::numeric else 0::numeric end
+      from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
+     where l.period = $1 and l.batch_id is not null and coalesce(b.shard, 0) between $2 and $3
+    union all
+    select l.tenant, -l.?::numeric,
+           case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
+                then l.?::numeric else 0::numeric end
+      from worker.usage_ledger l left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
+     where l.period = $1 and l.batch_id is null and coalesce(t.shard, 0) between $2 and $3
+    union all
+    select m.tenant, 0::numeric, m.?::numeric
+      from worker.usage_audit_moved($1) m left join worker.usage_batches b on b.batch_id = m.batch_id
+     where coalesce(b.shard, 0) between $2 and $3
+    union all
+    select e.tenant collate "C", 0::numeric, -(!)::numeric
+      from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
+     where e.period = $1 and coalesce(b.shard, 0) between $2 and $3
+    union all
+    select tenant, 0::numeric, -?::numeric
+      from worker.usage_pruned
+     where period = $1 and shard between $2 and $3 $sum$,
+    '?', p_measure), '!', case p_measure when 'tokens' then 'e.tokens' else '1' end);
+  v_groups int[];
+  v_differing text[];
+begin
+  execute format($sum$
+    select coalesce(array_agg(place), '{}')
+      from (select hashtextextended(tenant, $4)::bit(12)::int as place
+              from (%s) witness
+             group by 1
+            having sum(hashtextextended(tenant, $4) * billed) <> 0
+                or sum(hashtextextended(tenant, $4) * used) <> 0) g $sum$, v_rows)
+    into v_groups using p_period, p_from, p_to, v_seed;
+  execute format($sum$
+    select coalesce(array_agg(tenant), '{}')
+      from (select tenant
+              from (%s) witness
+             where hashtextextended(tenant, $4)::bit(12)::int = any ($5)
+             group by tenant
+            having sum(billed) <> 0 or sum(used) <> 0) t $sum$, v_rows)
+    into v_differing using p_period, p_from, p_to, v_seed, v_groups;
+  return v_differing;
 end $$;
 revoke all on function worker.usage_audit_tenants from public, anon, authenticated;
 grant execute on function worker.usage_audit_tenants to service_role;
@@ -363,7 +523,7 @@ revoke all on function worker.usage_audit_context from public, anon, authenticat
 grant execute on function worker.usage_audit_context to service_role;
 
 -- Part of usage_audit_shards: compares everything that is known about a month and some shards, at one instant. Who
--- differs is found with two sums over all rows, by batch and by tenant; only then are the rows of those looked at.
+-- differs is found with sums over all rows; only then are the rows of those tenants and batches looked at.
 --   p_from, p_to  shards, both included
 --   returns  the findings, and one row without a cause whose evidence is {tenants, total, ledger, used, found, pruned}
 --            evidence of a tenant: {total, ledger, used, found, pruned, batches}; of a batch: {batch, shard, seen, applied,
@@ -374,88 +534,29 @@ language plpgsql stable security invoker
 set search_path = '' set jit = off set work_mem = '64MB' set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
-  v_from timestamptz := worker.usage_period_start(p_period);
-  v_until timestamptz := worker.usage_period_start(p_period) + interval '1 month';
   -- Events of dropped days are known by tenant only: then no batch can say whose fault a difference is.
   v_is_pruned boolean := exists (
     select from worker.usage_pruned where period = p_period and shard between p_from and p_to);
-  v_tenants text[];
-  v_count bigint;
+  v_tenants text[] := '{}';
   v_batches bigint[];
-  v_sums jsonb;
-  v_has_moved boolean;
-  v_is_miscounted boolean;
+  v_sums record;
 begin
-  with ledger as (
-    select batch_id, sum(billed) as billed, sum(billed_events) as billed_events, sum(used) as used,
-           sum(used_events) as used_events, bool_or(is_moved) as has_moved
-      from (select l.batch_id, l.tokens as billed, l.events as billed_events, l.usage_period <> l.period as is_moved,
-                   case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                        then l.tokens else 0 end as used,
-                   case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                        then l.events else 0 end as used_events
-              from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-             where l.period = p_period and l.batch_id is not null and coalesce(b.shard, 0) between p_from and p_to
-            union all
-            select null, l.tokens, l.events, l.usage_period <> l.period, 0, 0
-              from worker.usage_ledger l left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-             where l.period = p_period and l.batch_id is null and coalesce(t.shard, 0) between p_from and p_to
-            union all
-            select l.batch_id, 0, 0, true, l.tokens, l.events
-              from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-             where l.usage_period = p_period and l.usage_period <> l.period and l.period <> p_period
-               and l.batch_id is not null and l.reason in ('usage', 'late', 'future', 'backfill')
-               and coalesce(b.shard, 0) between p_from and p_to) l
-     group by batch_id),
-  event as (
-    select e.batch_id, sum(e.tokens) as found, count(*) as found_events
-      from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
-     where e.period = p_period and coalesce(b.shard, 0) between p_from and p_to
-     group by e.batch_id),
-  batch as (
-    select coalesce(l.batch_id, e.batch_id, r.batch_id) as batch_id, coalesce(billed, 0) as billed,
-           coalesce(billed_events, 0) as billed_events, coalesce(used, 0) as used, coalesce(used_events, 0) as used_events, coalesce(found, 0) as found,
-           coalesce(found_events, 0) as found_events, coalesce(has_moved, false) as has_moved
-      from ledger l
-      full join event e on e.batch_id = l.batch_id
-      -- Also batches of the month of which nothing is left.
-      full join (select batch_id from worker.usage_batches
-                  where shard between p_from and p_to and applied > 0 and applied_at >= v_from and applied_at < v_until) r
-        on r.batch_id = coalesce(l.batch_id, e.batch_id)),
-  sums as (
-    select coalesce(t.tokens, 0) as total, coalesce(t.events, 0) as total_events, coalesce(p.tokens, 0) as pruned,
-           coalesce(p.events, 0) as pruned_events
-      from (select sum(tokens) as tokens, sum(events) as events from worker.usage_totals
-             where period = p_period and shard between p_from and p_to) t
-     cross join (select sum(tokens) as tokens, sum(events) as events from worker.usage_pruned
-                  where period = p_period and shard between p_from and p_to) p)
-  select jsonb_build_object('total', r.total::text, 'ledger', coalesce(sum(s.billed), 0)::text,
-           'used', coalesce(sum(s.used), 0)::text, 'found', (coalesce(sum(s.found), 0) + r.pruned)::text,
-           'pruned', r.pruned::text),
-         coalesce(array_agg(b.batch_id) filter (
-           where b.tokens <> s.used or b.applied <> s.used_events or b.seen <> b.applied + b.dup
-              or (not v_is_pruned and (s.used <> s.found or s.used_events <> s.found_events))), '{}'),
-         coalesce(bool_or(s.has_moved), false),
-         r.total_events <> coalesce(sum(s.billed_events), 0)
-           or coalesce(sum(s.used_events), 0) <> coalesce(sum(s.found_events), 0) + r.pruned_events
-    into v_sums, v_batches, v_has_moved, v_is_miscounted
-    from sums r
-    left join batch s on true
-    left join worker.usage_batches b on b.batch_id = s.batch_id
-   group by r.total, r.total_events, r.pruned, r.pruned_events;
-
-  select * into v_tenants, v_count from worker.usage_audit_tenants(p_period, p_from, p_to, 'tokens');
-  if v_is_miscounted then
+  select * into v_sums from worker.usage_audit_sums(p_period, p_from, p_to);
+  if v_sums.is_off then
+    v_tenants := worker.usage_audit_tenants(p_period, p_from, p_to, 'tokens');
+  end if;
+  if v_sums.is_miscounted then
     v_tenants := array(select unnest(v_tenants)
                        union
-                       select unnest(differing) from worker.usage_audit_tenants(p_period, p_from, p_to, 'events'));
+                       select unnest(worker.usage_audit_tenants(p_period, p_from, p_to, 'events')));
   end if;
-  v_sums := v_sums || jsonb_build_object('tenants', v_count);
-  return query select null::text, null::text, 0::numeric, 0::bigint, null::numeric, v_sums;
+  -- A batch may hold uses of several months: its own row is compared with all it booked.
+  v_batches := worker.usage_audit_suspects(v_sums.batches, p_period, not v_is_pruned);
+  return query select null::text, null::text, 0::numeric, 0::bigint, null::numeric, v_sums.sums;
 
   if v_tenants <> '{}' or v_batches <> '{}' then
     return query
-    with suspect as ( -- a batch may hold uses of several months: its own row is compared with all of them
+    with suspect as (
       select b.*, coalesce(l.tokens, 0) - b.tokens as off, coalesce(l.events, 0) - b.applied as off_events
         from worker.usage_batches b
         join unnest(v_batches) as s (id) on s.id = b.batch_id
@@ -465,15 +566,14 @@ begin
            where reason in ('usage', 'late', 'future', 'backfill')
            group by batch_id) l on l.batch_id = b.batch_id),
     cell as (
-      select w.tenant, w.batch_id, bool_or(t.name is not null) as is_listed, sum(total) as total,
+      select w.tenant, w.batch_id, w.tenant = any (v_tenants) as is_listed, sum(total) as total,
              sum(total_events) as total_events, sum(billed) as billed, sum(billed_events) as billed_events,
              sum(used) as used, sum(used_events) as used_events, sum(found) as found, sum(pruned) as pruned,
              sum(used - found) as apart,
              sum(used_events - found_events) as apart_events
         from worker.usage_witnesses w
-        left join unnest(v_tenants) as t (name) on t.name = w.tenant
-        left join unnest(v_batches) as s (id) on s.id = w.batch_id
-       where w.period = p_period and w.shard between p_from and p_to and (t.name is not null or s.id is not null)
+       where w.period = p_period and w.shard between p_from and p_to
+         and (w.tenant = any (v_tenants) or w.batch_id = any (v_batches))
        group by w.tenant, w.batch_id),
     batch as (
       select s.*, coalesce(c.apart, 0) as apart, coalesce(c.apart_events, 0) as apart_events, coalesce(c.cells, 0) as cells,
@@ -553,7 +653,7 @@ begin
               where seen <> applied + dup
                  or (not is_named and (off <> 0 or off_events <> 0 or apart <> 0 or apart_events <> 0))));
   end if;
-  return query select * from worker.usage_audit_context(p_period, p_from, p_to, v_has_moved);
+  return query select * from worker.usage_audit_context(p_period, p_from, p_to, v_sums.has_moved);
 end $$;
 revoke all on function worker.usage_audit_differences from public, anon, authenticated;
 grant execute on function worker.usage_audit_differences to service_role;

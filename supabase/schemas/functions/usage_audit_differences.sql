@@ -1,5 +1,5 @@
 -- Part of usage_audit_shards: compares everything that is known about a month and some shards, at one instant. Who
--- differs is found with two sums over all rows, by batch and by tenant; only then are the rows of those looked at.
+-- differs is found with sums over all rows; only then are the rows of those tenants and batches looked at.
 --   p_from, p_to  shards, both included
 --   returns  the findings, and one row without a cause whose evidence is {tenants, total, ledger, used, found, pruned}
 --            evidence of a tenant: {total, ledger, used, found, pruned, batches}; of a batch: {batch, shard, seen, applied,
@@ -10,88 +10,29 @@ language plpgsql stable security invoker
 set search_path = '' set jit = off set work_mem = '64MB' set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
-  v_from timestamptz := worker.usage_period_start(p_period);
-  v_until timestamptz := worker.usage_period_start(p_period) + interval '1 month';
   -- Events of dropped days are known by tenant only: then no batch can say whose fault a difference is.
   v_is_pruned boolean := exists (
     select from worker.usage_pruned where period = p_period and shard between p_from and p_to);
-  v_tenants text[];
-  v_count bigint;
+  v_tenants text[] := '{}';
   v_batches bigint[];
-  v_sums jsonb;
-  v_has_moved boolean;
-  v_is_miscounted boolean;
+  v_sums record;
 begin
-  with ledger as (
-    select batch_id, sum(billed) as billed, sum(billed_events) as billed_events, sum(used) as used,
-           sum(used_events) as used_events, bool_or(is_moved) as has_moved
-      from (select l.batch_id, l.tokens as billed, l.events as billed_events, l.usage_period <> l.period as is_moved,
-                   case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                        then l.tokens else 0 end as used,
-                   case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                        then l.events else 0 end as used_events
-              from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-             where l.period = p_period and l.batch_id is not null and coalesce(b.shard, 0) between p_from and p_to
-            union all
-            select null, l.tokens, l.events, l.usage_period <> l.period, 0, 0
-              from worker.usage_ledger l left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-             where l.period = p_period and l.batch_id is null and coalesce(t.shard, 0) between p_from and p_to
-            union all
-            select l.batch_id, 0, 0, true, l.tokens, l.events
-              from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-             where l.usage_period = p_period and l.usage_period <> l.period and l.period <> p_period
-               and l.batch_id is not null and l.reason in ('usage', 'late', 'future', 'backfill')
-               and coalesce(b.shard, 0) between p_from and p_to) l
-     group by batch_id),
-  event as (
-    select e.batch_id, sum(e.tokens) as found, count(*) as found_events
-      from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
-     where e.period = p_period and coalesce(b.shard, 0) between p_from and p_to
-     group by e.batch_id),
-  batch as (
-    select coalesce(l.batch_id, e.batch_id, r.batch_id) as batch_id, coalesce(billed, 0) as billed,
-           coalesce(billed_events, 0) as billed_events, coalesce(used, 0) as used, coalesce(used_events, 0) as used_events, coalesce(found, 0) as found,
-           coalesce(found_events, 0) as found_events, coalesce(has_moved, false) as has_moved
-      from ledger l
-      full join event e on e.batch_id = l.batch_id
-      -- Also batches of the month of which nothing is left.
-      full join (select batch_id from worker.usage_batches
-                  where shard between p_from and p_to and applied > 0 and applied_at >= v_from and applied_at < v_until) r
-        on r.batch_id = coalesce(l.batch_id, e.batch_id)),
-  sums as (
-    select coalesce(t.tokens, 0) as total, coalesce(t.events, 0) as total_events, coalesce(p.tokens, 0) as pruned,
-           coalesce(p.events, 0) as pruned_events
-      from (select sum(tokens) as tokens, sum(events) as events from worker.usage_totals
-             where period = p_period and shard between p_from and p_to) t
-     cross join (select sum(tokens) as tokens, sum(events) as events from worker.usage_pruned
-                  where period = p_period and shard between p_from and p_to) p)
-  select jsonb_build_object('total', r.total::text, 'ledger', coalesce(sum(s.billed), 0)::text,
-           'used', coalesce(sum(s.used), 0)::text, 'found', (coalesce(sum(s.found), 0) + r.pruned)::text,
-           'pruned', r.pruned::text),
-         coalesce(array_agg(b.batch_id) filter (
-           where b.tokens <> s.used or b.applied <> s.used_events or b.seen <> b.applied + b.dup
-              or (not v_is_pruned and (s.used <> s.found or s.used_events <> s.found_events))), '{}'),
-         coalesce(bool_or(s.has_moved), false),
-         r.total_events <> coalesce(sum(s.billed_events), 0)
-           or coalesce(sum(s.used_events), 0) <> coalesce(sum(s.found_events), 0) + r.pruned_events
-    into v_sums, v_batches, v_has_moved, v_is_miscounted
-    from sums r
-    left join batch s on true
-    left join worker.usage_batches b on b.batch_id = s.batch_id
-   group by r.total, r.total_events, r.pruned, r.pruned_events;
-
-  select * into v_tenants, v_count from worker.usage_audit_tenants(p_period, p_from, p_to, 'tokens');
-  if v_is_miscounted then
+  select * into v_sums from worker.usage_audit_sums(p_period, p_from, p_to);
+  if v_sums.is_off then
+    v_tenants := worker.usage_audit_tenants(p_period, p_from, p_to, 'tokens');
+  end if;
+  if v_sums.is_miscounted then
     v_tenants := array(select unnest(v_tenants)
                        union
-                       select unnest(differing) from worker.usage_audit_tenants(p_period, p_from, p_to, 'events'));
+                       select unnest(worker.usage_audit_tenants(p_period, p_from, p_to, 'events')));
   end if;
-  v_sums := v_sums || jsonb_build_object('tenants', v_count);
-  return query select null::text, null::text, 0::numeric, 0::bigint, null::numeric, v_sums;
+  -- A batch may hold uses of several months: its own row is compared with all it booked.
+  v_batches := worker.usage_audit_suspects(v_sums.batches, p_period, not v_is_pruned);
+  return query select null::text, null::text, 0::numeric, 0::bigint, null::numeric, v_sums.sums;
 
   if v_tenants <> '{}' or v_batches <> '{}' then
     return query
-    with suspect as ( -- a batch may hold uses of several months: its own row is compared with all of them
+    with suspect as (
       select b.*, coalesce(l.tokens, 0) - b.tokens as off, coalesce(l.events, 0) - b.applied as off_events
         from worker.usage_batches b
         join unnest(v_batches) as s (id) on s.id = b.batch_id
@@ -101,15 +42,14 @@ begin
            where reason in ('usage', 'late', 'future', 'backfill')
            group by batch_id) l on l.batch_id = b.batch_id),
     cell as (
-      select w.tenant, w.batch_id, bool_or(t.name is not null) as is_listed, sum(total) as total,
+      select w.tenant, w.batch_id, w.tenant = any (v_tenants) as is_listed, sum(total) as total,
              sum(total_events) as total_events, sum(billed) as billed, sum(billed_events) as billed_events,
              sum(used) as used, sum(used_events) as used_events, sum(found) as found, sum(pruned) as pruned,
              sum(used - found) as apart,
              sum(used_events - found_events) as apart_events
         from worker.usage_witnesses w
-        left join unnest(v_tenants) as t (name) on t.name = w.tenant
-        left join unnest(v_batches) as s (id) on s.id = w.batch_id
-       where w.period = p_period and w.shard between p_from and p_to and (t.name is not null or s.id is not null)
+       where w.period = p_period and w.shard between p_from and p_to
+         and (w.tenant = any (v_tenants) or w.batch_id = any (v_batches))
        group by w.tenant, w.batch_id),
     batch as (
       select s.*, coalesce(c.apart, 0) as apart, coalesce(c.apart_events, 0) as apart_events, coalesce(c.cells, 0) as cells,
@@ -189,7 +129,7 @@ begin
               where seen <> applied + dup
                  or (not is_named and (off <> 0 or off_events <> 0 or apart <> 0 or apart_events <> 0))));
   end if;
-  return query select * from worker.usage_audit_context(p_period, p_from, p_to, v_has_moved);
+  return query select * from worker.usage_audit_context(p_period, p_from, p_to, v_sums.has_moved);
 end $$;
 revoke all on function worker.usage_audit_differences from public, anon, authenticated;
 grant execute on function worker.usage_audit_differences to service_role;
