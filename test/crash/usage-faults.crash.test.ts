@@ -137,10 +137,7 @@ test("a tenant that was deleted still owes what it used", async () => {
   expect(await world.tokensOf(gone)).toBe("50");
 });
 
-test("six failovers that lose the last writes, with live producers: nothing is lost", async ({
-  skip,
-}) => {
-  if (world.server.kind !== "redis-server") skip("needs a real Redis: DUMP and RESTORE");
+test("six failovers that lose the last writes, with live producers: nothing is lost", async () => {
   const acme = randomUUID();
   const snapshots = redisSnapshots(world.server.url);
   const producer = createUsageProducer({ redis: world.redis, ringMs: 600_000, verifyMs: 0 });
@@ -157,10 +154,7 @@ test("six failovers that lose the last writes, with live producers: nothing is l
   expect(await world.tokensOf(acme)).toBe(String(6 * 300 * 3));
 });
 
-test("a cold producer after a restore: what nobody remembers is noticed by the worker's cursor", async ({
-  skip,
-}) => {
-  if (world.server.kind !== "redis-server") skip("needs a real Redis: DUMP and RESTORE");
+test("a cold producer after a restore: what nobody remembers is noticed by the worker's cursor", async () => {
   const acme = randomUUID();
   const snapshots = redisSnapshots(world.server.url);
   await recordMany(acme, 10);

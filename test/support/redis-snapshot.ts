@@ -1,10 +1,20 @@
 import { Redis } from "ioredis";
 
-export interface RedisSnapshot {
-  readonly keys: readonly { readonly key: string; readonly ttlMs: number; readonly dump: Buffer }[];
+interface Kept {
+  readonly key: string;
+  readonly ttlMs: number;
+  /** Commands that make the key again. */
+  readonly commands: readonly (readonly [string, ...string[]])[];
 }
 
-/** Takes and restores everything a Redis holds, as a backup or a failover to an older replica would. */
+export interface RedisSnapshot {
+  readonly keys: readonly Kept[];
+}
+
+/**
+ * Takes and restores everything a Redis holds, as a backup or a failover to an older replica would. By the content of
+ * each key and not by DUMP, which the embedded server does not have.
+ */
 export function redisSnapshots(url: string): {
   take(): Promise<RedisSnapshot>;
   restore(snapshot: RedisSnapshot): Promise<void>;
@@ -14,19 +24,38 @@ export function redisSnapshots(url: string): {
   return {
     take: async () => {
       const keys = await client.keys("*");
-      const taken = await Promise.all(
-        keys.map(async (key) => ({
-          key,
-          ttlMs: Math.max(0, await client.pttl(key)),
-          dump: await client.dumpBuffer(key),
-        })),
-      );
-      return { keys: taken.filter(({ dump }) => dump !== null) };
+      return { keys: await Promise.all(keys.map((key) => keep(client, key))) };
     },
     restore: async ({ keys }) => {
       await client.flushall();
-      for (const { key, ttlMs, dump } of keys) await client.restore(key, ttlMs, dump);
+      for (const { key, ttlMs, commands } of keys) {
+        for (const [name, ...args] of commands) await client.call(name, ...args);
+        if (ttlMs > 0) await client.pexpire(key, ttlMs);
+      }
     },
     close: () => client.disconnect(),
   };
+}
+
+async function keep(client: Redis, key: string): Promise<Kept> {
+  const ttlMs = Math.max(0, await client.pttl(key));
+  return { key, ttlMs, commands: await commandsFor(client, key) };
+}
+
+async function commandsFor(client: Redis, key: string): Promise<Kept["commands"]> {
+  const type = await client.type(key);
+  switch (type) {
+    case "hash":
+      return [["HSET", key, ...Object.entries(await client.hgetall(key)).flat()]];
+    case "set":
+      return [["SADD", key, ...(await client.smembers(key))]];
+    case "stream": {
+      const entries = await client.xrange(key, "-", "+");
+      return entries.map(([id, fields]) => ["XADD", key, id, ...fields] as const);
+    }
+    case "string":
+      return [["SET", key, (await client.get(key)) ?? ""]];
+    default:
+      throw new Error(`a snapshot of type ${type} is not needed so far`);
+  }
 }
