@@ -1,12 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createRpc } from "../../src/lib/runtime/rpc.supabase.ts";
 import { createWebApp } from "../../src/lib/runtime/web-app.http.ts";
 import { consolidateShard } from "../../src/lib/usage/consolidate-shard.ts";
 import { usageRoutes } from "../../src/lib/usage/usage.http.ts";
 import { driftRoutes } from "../../src/lib/usage/usage-drift.http.ts";
 import type { Drift } from "../../src/lib/usage/usage-drifts.ts";
+import { usageExplainRoutes } from "../../src/lib/usage/usage-explain.http.ts";
+import { usageExplainLedger } from "../../src/lib/usage/usage-explain.supabase.ts";
 import { shardOf } from "../../src/lib/usage/usage-keys.ts";
-import { usageCounters } from "../../src/lib/usage/usage-log.redis.ts";
+import { usageCounters, usageTail } from "../../src/lib/usage/usage-log.redis.ts";
 import {
   type ConsolidationWorld,
   openConsolidationWorld,
@@ -18,8 +21,11 @@ import { testRun } from "../support/test-run.ts";
 /** What people decide about differences, over the routes they use. */
 let world: ConsolidationWorld;
 let send: Send;
+let closeRpc: () => Promise<void>;
 beforeAll(async () => {
   world = await openConsolidationWorld();
+  const { rpc, close } = createRpc(await world.database.supabase());
+  closeRpc = close;
   const web = createWebApp({ settings: () => ({ apiKeys: API_KEYS, corsOrigins: [] }) });
   web.route(
     "/",
@@ -34,9 +40,20 @@ beforeAll(async () => {
       usageCounters: usageCounters(world.redis),
     })),
   );
+  web.route(
+    "/",
+    usageExplainRoutes(() => ({
+      clock: { now: Date.now },
+      usageExplainLedger: usageExplainLedger(rpc),
+      usageTail: usageTail(world.redis),
+    })),
+  );
   send = sendMounted(web);
 });
-afterAll(() => world.close());
+afterAll(async () => {
+  await closeRpc();
+  await world.close();
+});
 
 type Role = keyof typeof SECRETS;
 const post = async (path: string, body: unknown, role: Role = "operator") => {
@@ -275,6 +292,8 @@ describe("GET /usage/drift", () => {
     expect((await get("/usage/drifts")).body).toMatchObject({ tenant: "drifts" });
     // A path is the same, encoded or not.
     expect((await get("/usage/%64rift")).body).toHaveProperty("rows");
+    await world.record({ tenant: "drift", tokens: 4 });
+    expect((await get("/usage/drift/explain")).body).toMatchObject({ tenant: "drift" });
   });
 
   test.each([
