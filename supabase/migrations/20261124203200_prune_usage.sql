@@ -1,5 +1,5 @@
 -- Why: events are kept for weeks, not for ever; an audit has to know what was dropped.
--- Lock: a moment on usage_batches for a grant. The rest is new.
+-- Lock: a moment on usage_batches and the default partition of usage_events for grants. The rest is new.
 -- If it stops halfway: it is one transaction; run it again. Idempotent.
 -- Old code: still runs; nothing calls the new functions.
 
@@ -27,6 +27,7 @@ alter table worker.usage_pruned_days enable row level security;
 grant select on worker.usage_pruned_days to service_role;
 
 grant delete on worker.usage_batches to service_role;
+grant select on worker.usage_events_default to service_role; -- which days are in it
 
 -- Days of events that are older than the retention, earliest first.
 --   p_before  first day that is kept

@@ -56,6 +56,7 @@ grant select, insert on worker.usage_events to service_role;
 -- Takes the days that nobody made a partition for; usage_ensure_days moves them out again.
 create table if not exists worker.usage_events_default partition of worker.usage_events default;
 alter table worker.usage_events_default enable row level security;
+grant select on worker.usage_events_default to service_role; -- which days are in it
 
 -- Append only: a correction is another row.
 create table if not exists worker.usage_ledger (
