@@ -68,11 +68,10 @@ grant select, insert, update, delete on worker.usage_audit_findings to service_r
 --   by month, tenant and batch     Σ used = Σ found       as long as no day was dropped
 -- total: usage_totals · billed: the ledger, by the month it bills · used: the ledger without corrections, by the month
 -- the use happened in · found: the events, and what was recorded of dropped ones (pruned is that part).
--- A row without a batch is of the shard that its tenant has a total in, one of an unknown batch of shard 0.
+-- A row without a batch, or whose batch is not kept any more, is of the shard that its tenant has totals in, else of 0.
 create or replace view worker.usage_witnesses with (security_invoker = true) as
   select l.period,
-         coalesce(b.shard, case when l.batch_id is null then (
-           select t.shard from worker.usage_totals t where t.tenant = l.tenant and t.period = l.period) end, 0) as shard,
+         coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = l.tenant limit 1), 0) as shard,
          l.tenant, l.batch_id, 0::numeric as total, 0::bigint as total_events, l.tokens as billed,
          l.events::bigint as billed_events,
          case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill') then l.tokens
@@ -84,14 +83,14 @@ create or replace view worker.usage_witnesses with (security_invoker = true) as
     left join worker.usage_batches b on b.batch_id = l.batch_id
   union all
   select l.usage_period,
-         coalesce(b.shard, case when l.batch_id is null then (
-           select t.shard from worker.usage_totals t where t.tenant = l.tenant and t.period = l.period) end, 0),
+         coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = l.tenant limit 1), 0),
          l.tenant, l.batch_id, 0, 0, 0, 0, l.tokens, l.events, 0, 0, 0
     from worker.usage_ledger l
     left join worker.usage_batches b on b.batch_id = l.batch_id
    where l.usage_period <> l.period and l.reason in ('usage', 'late', 'future', 'backfill')
   union all
-  select e.period, coalesce(b.shard, 0), e.tenant collate "C", e.batch_id, 0, 0, 0, 0, 0, 0, e.tokens, 1, 0
+  select e.period, coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = e.tenant limit 1), 0),
+         e.tenant collate "C", e.batch_id, 0, 0, 0, 0, 0, 0, e.tokens, 1, 0
     from worker.usage_events e
     left join worker.usage_batches b on b.batch_id = e.batch_id
   union all
@@ -225,32 +224,26 @@ begin
       left join worker.usage_batches b on b.batch_id = l.batch_id
      cross join lateral (
         select l.usage_period <> l.period or l.reason not in ('usage', 'late', 'future', 'backfill') as is_unused) u
-     where l.period = p_period and l.batch_id is not null and coalesce(b.shard, 0) between p_from and p_to
-     group by l.batch_id
-    union all
-    select null, sum(l.tokens), sum(l.events), sum(hashtextextended(l.tenant, v_seed) * l.tokens),
-           coalesce(sum(l.tokens) filter (where is_unused), 0), coalesce(sum(l.events) filter (where is_unused), 0),
-           coalesce(sum(hashtextextended(l.tenant, v_seed) * l.tokens) filter (where is_unused), 0),
-           bool_or(l.usage_period <> l.period)
-      from worker.usage_ledger l
-      left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-     cross join lateral (
-        select l.usage_period <> l.period or l.reason not in ('usage', 'late', 'future', 'backfill') as is_unused) u
-     where l.period = p_period and l.batch_id is null and coalesce(t.shard, 0) between p_from and p_to
-    having count(*) > 0),
+     where l.period = p_period
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = l.tenant limit 1), 0)
+           between p_from and p_to
+     group by l.batch_id),
   moved as (
     select m.batch_id, sum(m.tokens) as tokens, sum(m.events) as events,
            sum(hashtextextended(m.tenant, v_seed) * m.tokens) as mark
       from worker.usage_audit_moved(p_period) m
       left join worker.usage_batches b on b.batch_id = m.batch_id
-     where coalesce(b.shard, 0) between p_from and p_to
+     where coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = m.tenant limit 1), 0)
+           between p_from and p_to
      group by m.batch_id),
   event as (
     select e.batch_id, sum(e.tokens) as found, count(*) as found_events,
            sum(hashtextextended(e.tenant, v_seed) * e.tokens::numeric) as mark
       from worker.usage_events e
       left join worker.usage_batches b on b.batch_id = e.batch_id
-     where e.period = p_period and coalesce(b.shard, 0) between p_from and p_to
+     where e.period = p_period
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = e.tenant limit 1), 0)
+           between p_from and p_to
      group by e.batch_id),
   -- Also batches of the month of which nothing is left.
   recent as (
@@ -355,21 +348,20 @@ declare
            case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
                 then l.?::numeric else 0::numeric end
       from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-     where l.period = $1 and l.batch_id is not null and coalesce(b.shard, 0) between $2 and $3
-    union all
-    select l.tenant, -l.?::numeric,
-           case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                then l.?::numeric else 0::numeric end
-      from worker.usage_ledger l left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-     where l.period = $1 and l.batch_id is null and coalesce(t.shard, 0) between $2 and $3
+     where l.period = $1
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = l.tenant limit 1), 0)
+           between $2 and $3
     union all
     select m.tenant, 0::numeric, m.?::numeric
       from worker.usage_audit_moved($1) m left join worker.usage_batches b on b.batch_id = m.batch_id
-     where coalesce(b.shard, 0) between $2 and $3
+     where coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = m.tenant limit 1), 0)
+           between $2 and $3
     union all
     select e.tenant collate "C", 0::numeric, -(!)::numeric
       from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
-     where e.period = $1 and coalesce(b.shard, 0) between $2 and $3
+     where e.period = $1
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = e.tenant limit 1), 0)
+           between $2 and $3
     union all
     select tenant, 0::numeric, -?::numeric
       from worker.usage_pruned

@@ -76,6 +76,8 @@ const sabotage = (saboteur: Saboteur): Deps => ({
 });
 
 const CALLS_MAX = 60;
+/** Each test runs its scene once for every call. */
+const TIMEOUT_MS = 120_000;
 
 /** Runs `scene` once for every call that its work makes, killed there; `scene` prepares, runs and checks. */
 async function killEverywhere(
@@ -180,7 +182,7 @@ async function expectAudited(
   expect(notices).toEqual([{ reason: "new" }]);
 }
 
-describe.each(["before", "after"] as const)("killed %s a call", (when) => {
+describe.each(["before", "after"] as const)("killed %s a call", { timeout: TIMEOUT_MS }, (when) => {
   test("an audit ends with the same findings, sums and alerts", async () => {
     const calls = await killEverywhere(when, async (run) => {
       const month = await brokenMonth();
@@ -189,7 +191,7 @@ describe.each(["before", "after"] as const)("killed %s a call", (when) => {
       const start = async (own: Deps) => void (await startAudit(own, order, testRun()));
       if (await run(start)) await start(deps);
       // As many pieces as make it interesting.
-      for (const [i, message] of queue.entries()) queue[i] = { ...message, width: 50 };
+      for (const [i, message] of queue.entries()) queue[i] = { ...message, width: 100 };
       await workOff(run);
       await expectAudited(key, month);
       await world.database.sql`delete from worker.usage_totals where tenant = ${month.tenant}`;

@@ -376,6 +376,24 @@ describe("the pieces of an audit", () => {
     }
   });
 
+  test("know a tenant whose batches are not kept any more", async () => {
+    const period = world.nextPeriod();
+    const months = [await booked([10n], { period }), await booked([20n], { period })];
+    for (const { batch } of months) {
+      await world.sql`delete from worker.usage_batches where batch_id = ${batch}`;
+    }
+    const edges = Array.from({ length: 60 }, (_, i) => i + 1);
+    expect(await world.audit(period, edges)).toEqual([]);
+    const tenant = months[1]?.tenant ?? "";
+    await world.sql`update worker.usage_totals set tokens = tokens + 3 where tenant = ${tenant}`;
+    await world.sql`delete from worker.usage_events where tenant = ${months[0]?.tenant ?? ""}`;
+    const found = (await world.audit(period, edges)).map(({ cause, tokens }) => [cause, tokens]);
+    expect(found.sort()).toEqual([
+      ["events_missing", "10"],
+      ["total_edited_outside_ledger", "3"],
+    ]);
+  });
+
   test("are taken in order and once", async () => {
     const { period, tenant } = await booked([10n]);
     await world.sql`update worker.usage_totals set tokens = tokens + 1 where tenant = ${tenant}`;

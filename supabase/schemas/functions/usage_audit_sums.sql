@@ -30,32 +30,26 @@ begin
       left join worker.usage_batches b on b.batch_id = l.batch_id
      cross join lateral (
         select l.usage_period <> l.period or l.reason not in ('usage', 'late', 'future', 'backfill') as is_unused) u
-     where l.period = p_period and l.batch_id is not null and coalesce(b.shard, 0) between p_from and p_to
-     group by l.batch_id
-    union all
-    select null, sum(l.tokens), sum(l.events), sum(hashtextextended(l.tenant, v_seed) * l.tokens),
-           coalesce(sum(l.tokens) filter (where is_unused), 0), coalesce(sum(l.events) filter (where is_unused), 0),
-           coalesce(sum(hashtextextended(l.tenant, v_seed) * l.tokens) filter (where is_unused), 0),
-           bool_or(l.usage_period <> l.period)
-      from worker.usage_ledger l
-      left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-     cross join lateral (
-        select l.usage_period <> l.period or l.reason not in ('usage', 'late', 'future', 'backfill') as is_unused) u
-     where l.period = p_period and l.batch_id is null and coalesce(t.shard, 0) between p_from and p_to
-    having count(*) > 0),
+     where l.period = p_period
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = l.tenant limit 1), 0)
+           between p_from and p_to
+     group by l.batch_id),
   moved as (
     select m.batch_id, sum(m.tokens) as tokens, sum(m.events) as events,
            sum(hashtextextended(m.tenant, v_seed) * m.tokens) as mark
       from worker.usage_audit_moved(p_period) m
       left join worker.usage_batches b on b.batch_id = m.batch_id
-     where coalesce(b.shard, 0) between p_from and p_to
+     where coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = m.tenant limit 1), 0)
+           between p_from and p_to
      group by m.batch_id),
   event as (
     select e.batch_id, sum(e.tokens) as found, count(*) as found_events,
            sum(hashtextextended(e.tenant, v_seed) * e.tokens::numeric) as mark
       from worker.usage_events e
       left join worker.usage_batches b on b.batch_id = e.batch_id
-     where e.period = p_period and coalesce(b.shard, 0) between p_from and p_to
+     where e.period = p_period
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = e.tenant limit 1), 0)
+           between p_from and p_to
      group by e.batch_id),
   -- Also batches of the month of which nothing is left.
   recent as (

@@ -17,21 +17,20 @@ declare
            case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
                 then l.?::numeric else 0::numeric end
       from worker.usage_ledger l left join worker.usage_batches b on b.batch_id = l.batch_id
-     where l.period = $1 and l.batch_id is not null and coalesce(b.shard, 0) between $2 and $3
-    union all
-    select l.tenant, -l.?::numeric,
-           case when l.usage_period = l.period and l.reason in ('usage', 'late', 'future', 'backfill')
-                then l.?::numeric else 0::numeric end
-      from worker.usage_ledger l left join worker.usage_totals t on t.tenant = l.tenant and t.period = l.period
-     where l.period = $1 and l.batch_id is null and coalesce(t.shard, 0) between $2 and $3
+     where l.period = $1
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = l.tenant limit 1), 0)
+           between $2 and $3
     union all
     select m.tenant, 0::numeric, m.?::numeric
       from worker.usage_audit_moved($1) m left join worker.usage_batches b on b.batch_id = m.batch_id
-     where coalesce(b.shard, 0) between $2 and $3
+     where coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = m.tenant limit 1), 0)
+           between $2 and $3
     union all
     select e.tenant collate "C", 0::numeric, -(!)::numeric
       from worker.usage_events e left join worker.usage_batches b on b.batch_id = e.batch_id
-     where e.period = $1 and coalesce(b.shard, 0) between $2 and $3
+     where e.period = $1
+       and coalesce(b.shard, (select t.shard from worker.usage_totals t where t.tenant = e.tenant limit 1), 0)
+           between $2 and $3
     union all
     select tenant, 0::numeric, -?::numeric
       from worker.usage_pruned
