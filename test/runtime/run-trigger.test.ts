@@ -47,6 +47,19 @@ describe("a run that succeeds", () => {
     ]);
   });
 
+  test("writes no line when the caller calls it routine, and still writes the failures", async () => {
+    const { context, lines } = invocation();
+    const isRoutine = ({ status }: Readonly<Record<string, unknown>>) => status === 200;
+    const answer = (status: number) => async (run: ActiveRun) => run.note({ status });
+    await runTrigger(context, answer(200), { isRoutine });
+    await runTrigger(context, answer(503), { isRoutine });
+    await expect(runTrigger(context, fails(new Error("no")), { isRoutine })).rejects.toThrow("no");
+    expect(lines.map(({ fields }) => [fields["event"], fields["status"]])).toEqual([
+      ["run_done", 503],
+      ["run_failed", undefined],
+    ]);
+  });
+
   test("shows the feature who runs", async () => {
     const { context } = invocation();
     await runTrigger(context, async ({ name, id, signal }) => {

@@ -13,6 +13,7 @@ const TEMPLATE = "template_worker";
 /** Ten for the API of each open database, and what the tests open themselves. */
 const CONNECTIONS_MAX = "200";
 const DATABASES_MAX = 10_000;
+const HUB_CLOSE_MS = 5000;
 
 /** One clean, migrated database of the run. */
 export interface GrantedDatabase {
@@ -132,7 +133,9 @@ function manageDatabases(
     },
     drop: async (name) => {
       if (!/^test_\d+$/.test(name)) throw new Error(`not a test database: ${name}`);
-      await fetch(`${hub.value}/${name}`, { method: "DELETE" });
+      // An aborted request may keep the API of this database busy; `force` below ends its connections either way.
+      const signal = AbortSignal.timeout(HUB_CLOSE_MS);
+      await fetch(`${hub.value}/${name}`, { method: "DELETE", signal }).catch(() => {});
       await admin.unsafe(`drop database if exists ${name} with (force)`);
     },
   };

@@ -17,18 +17,20 @@ export interface TriggerOptions<T> {
   readonly settle?: (failure: Failure, run: Run) => Promise<T>;
   /** When `run.signal` aborts. */
   readonly deadlineMs?: number;
+  /** Whether a run that ended well, with these notes, is not worth its line. The default writes them all. */
+  readonly isRoutine?: (notes: LogFields) => boolean;
 }
 
 /**
  * The only catch-all of the service: every handler of every trigger goes through it. Writes one line per invocation,
- * `run_done` or `run_failed`. An error that nobody settles reaches the host, which retries or poisons.
+ * `run_done` (unless it is routine) or `run_failed`. An error that nobody settles reaches the host, which retries or poisons.
  */
 export async function runTrigger<T>(
   context: InvocationContext,
   body: (run: ActiveRun) => Promise<T>,
   options: TriggerOptions<T> = {},
 ): Promise<T> {
-  const run = startRun(context, options.deadlineMs ?? DEADLINE_MS);
+  const run = startRun(context, options);
   try {
     const result = await withinRun(run, () => body(run));
     run.finish();
@@ -57,7 +59,10 @@ async function settleWithin<T>(
   }
 }
 
-function startRun(context: InvocationContext, deadlineMs: number): ActiveRun & { end(): void } {
+function startRun<T>(
+  context: InvocationContext,
+  { deadlineMs = DEADLINE_MS, isRoutine = () => false }: TriggerOptions<T>,
+): ActiveRun & { end(): void } {
   const startedAt = performance.now();
   const notes: Record<string, unknown> = {};
   const { signal, end } = startDeadline(deadlineMs);
@@ -74,8 +79,8 @@ function startRun(context: InvocationContext, deadlineMs: number): ActiveRun & {
       if (isFinished) return;
       isFinished = true;
       const fields = { ...notes, durationMs: Math.round(performance.now() - startedAt) };
-      if (failure === undefined) log.info("run_done", fields);
-      else log[levelOf(failure)]("run_failed", { ...fields, ...failureFields(failure) });
+      if (failure === undefined) return isRoutine(notes) ? undefined : log.info("run_done", fields);
+      log[levelOf(failure)]("run_failed", { ...fields, ...failureFields(failure) });
     },
     end,
   };

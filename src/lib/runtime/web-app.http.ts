@@ -12,7 +12,7 @@ import { isDeeperThan } from "./json-nesting.ts";
 import { problemResponse } from "./problem.http.ts";
 import { matchRoute, type RouteRow, routeTable } from "./route-table.http.ts";
 import { type Caller, createRoutes, type WebEnv } from "./routes.http.ts";
-import { runTrigger } from "./run-trigger.ts";
+import { runTrigger, type TriggerOptions } from "./run-trigger.ts";
 
 const BODY_BYTES_MAX = 1024 * 1024;
 /** Far more than any input of ours needs. */
@@ -173,10 +173,14 @@ function fromHono(error: unknown): unknown {
 }
 
 /** Serves an app as the handler of an HTTP function; each request is one run. What the app did not answer is answered here. */
-export function mountWebApp(app: OpenAPIHono<WebEnv>): HttpHandler {
+export function mountWebApp(
+  app: OpenAPIHono<WebEnv>,
+  { isRoutine }: Pick<TriggerOptions<HttpResponseInit>, "isRoutine"> = {},
+): HttpHandler {
   return (request, context) =>
     runTrigger(context, (run) => serve(app, request, run), {
       deadlineMs: HTTP_DEADLINE_MS,
+      ...(isRoutine === undefined ? {} : { isRoutine }),
       settle: (failure, run) => fromResponse(problemResponse(failure, run.id)),
     });
 }
