@@ -59,6 +59,21 @@ export const ERROR_CODES = {
   alert_unknown: row("permanent", 404, "No such alert"),
   alert_resolved: row("permanent", 409, "The alert is over already"),
   graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
+
+  document_encrypted: row("permanent", 422, "The document is protected by a password or a key"),
+  document_corrupt: row("permanent", 422, "The document is damaged and cannot be opened"),
+  document_unsupported_type: row("permanent", 415, "Documents of this type are not read"),
+  document_legacy_format: row("permanent", 415, "The document has an old format that is not read"),
+  document_too_large: row("permanent", 413, "The document is too large"),
+  document_too_many_pages: row("permanent", 413, "The document has too many pages"),
+  document_zip_bomb: row("permanent", 422, "The document inflates beyond what is allowed"),
+  document_no_text: row("permanent", 422, "The document holds no text"),
+  document_resource_limit: row(
+    "transient",
+    503,
+    "Reading the document took too much time or memory",
+  ),
+  document_ocr_unavailable: row("permanent", 503, "Recognition of scanned pages is not installed"),
 } as const satisfies Record<string, ErrorCodeRow>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;
