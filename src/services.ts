@@ -3,6 +3,7 @@ import { systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
 import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
 import { createAlerts } from "./lib/ops/alerts.ts";
+import { auditLog } from "./lib/ops/audit-log.supabase.ts";
 import { cachedHealth } from "./lib/ops/cached-health.ts";
 import { probeBackends } from "./lib/ops/probe-backends.ts";
 import { cacheProbe } from "./lib/ops/probes.redis.ts";
@@ -64,6 +65,7 @@ export function createServices(config: Config, clock = systemClock) {
     clock,
     alerts: createAlerts({ clock, alertLedger: alertLedger(rpc), log: invocationLogger }),
     incidents: incidents(rpc),
+    auditLog: auditLog(rpc),
     serviceName: config.serviceName,
     usageConfig: config.usage,
     usageLog: log,

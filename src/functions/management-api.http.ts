@@ -1,5 +1,6 @@
 import { app } from "@azure/functions";
 import { alertRoutes } from "../lib/ops/alerts.http.ts";
+import { auditLogRoutes } from "../lib/ops/audit-log.http.ts";
 import { apiDocsRoutes } from "../lib/runtime/api-docs.http.ts";
 import { createWebApp, HTTP_METHODS, mountWebApp } from "../lib/runtime/web-app.http.ts";
 import { auditRoutes } from "../lib/usage/audit.http.ts";
@@ -20,6 +21,7 @@ web.route("/", usageRoutes(services));
 web.route("/", usageExplainRoutes(services));
 web.route("/", quarantineRoutes(services));
 web.route("/", alertRoutes(services));
+web.route("/", auditLogRoutes(services));
 web.route("/", apiDocsRoutes(web));
 
 // The name sorts last on purpose: the host tries routes in the order of the function names, and this one takes all.

@@ -117,6 +117,8 @@ describe("the service role", () => {
     ["change an event", "update worker.usage_events set tokens = 0"],
     ["empty the events", "delete from worker.usage_events"],
     ["remove a total", "delete from worker.usage_totals"],
+    ["rewrite the audit log", "update worker.audit_log set actor = 'eve'"],
+    ["empty the audit log", "delete from worker.audit_log"],
     ["make a table", "create table worker.mine (id int)"],
   ])("cannot %s", async (_, statement) => {
     await expect(
