@@ -41,6 +41,8 @@ export const ERROR_CODES = {
   database_reply_unexpected: row("bug", 500, "The database answered in an unexpected shape"),
   queue_unavailable: row("transient", 503, "The storage queue does not answer"),
   queue_refused: row("permanent", 502, "The storage queue refused a call"),
+  blob_unavailable: row("transient", 503, "The blob storage does not answer"),
+  blob_refused: row("permanent", 502, "The blob storage refused a call"),
 
   message_invalid: row("permanent", 400, "A queue message does not have a known shape"),
 
