@@ -67,6 +67,14 @@ const apiKeys = z.string().transform((text, context): readonly ApiKey[] => {
   return z.NEVER;
 });
 
+const audiences = z
+  .string()
+  .transform((text) => text.split(/[\s,]+/).filter((audience) => audience !== ""))
+  .refine(
+    (list) => list.length > 0 && list.every((audience) => /^[\w:/.~-]{1,200}$/.test(audience)),
+    "must be a client id, an application id URI, or both, separated by a comma",
+  );
+
 /** Written as browsers send them: in lower case, without the port that the scheme implies. */
 const origins = z
   .string()
@@ -114,6 +122,8 @@ export const SETTINGS = z.object({
   UPSTASH_REDIS_REST_TOKEN: z.string().optional(),
   API_KEYS: apiKeys.default([]),
   CORS_ORIGINS: origins.default([]),
+  ENTRA_TENANT_ID: z.guid("must be the id of a directory, a GUID").toLowerCase().optional(),
+  ENTRA_AUDIENCE: audiences.optional(),
   ENABLE_USAGE_TRACKING: boolean(true),
   RECONCILIATION_SCHEDULE_DAILY: schedule("0 2 * * *"),
   RECONCILIATION_SCHEDULE_WEEKLY: schedule("0 3 * * 0"),
@@ -157,6 +167,8 @@ export interface Config {
   readonly http: {
     readonly apiKeys: readonly ApiKey[];
     readonly corsOrigins: readonly string[];
+    /** Whose access tokens are taken beside keys. */
+    readonly entra?: { readonly tenantId: string; readonly audiences: readonly string[] };
   };
   readonly usage: {
     readonly isTrackingEnabled: boolean;
@@ -200,6 +212,7 @@ export function loadConfig(env: Environment = process.env): Config {
     ...unresolvedReferences(present),
     ...(parsed.success ? [] : schemaFaults(parsed.error, present)),
     ...redisFaults(present),
+    ...entraFaults(present),
   ];
   if (!parsed.success || faults.length > 0) throw configInvalid(faults);
   return toConfig(parsed.data);
@@ -226,6 +239,7 @@ const OWN_PREFIXES = [
   "ENABLE_USAGE",
   "API_KEYS",
   "CORS_",
+  "ENTRA_",
   "UPSTASH_REDIS_",
 ];
 
@@ -272,6 +286,13 @@ function redisFaults(present: Readonly<Record<string, string>>): FieldFault[] {
   return absent.map((field) => ({ field, reason: "is missing (or set REDIS_URL)" }));
 }
 
+/** One without the other would let nobody in, and nobody would know why. */
+function entraFaults(present: Readonly<Record<string, string>>): FieldFault[] {
+  const absent = ["ENTRA_TENANT_ID", "ENTRA_AUDIENCE"].filter((name) => !(name in present));
+  if (absent.length !== 1) return [];
+  return absent.map((field) => ({ field, reason: "is missing (or unset both ENTRA_ settings)" }));
+}
+
 function configInvalid(faults: readonly FieldFault[]): AppError {
   const lines = faults.map(({ field, reason }) => `  ${field}: ${reason}`);
   const message = `The configuration is not valid. See docs/reference/settings.md.\n${lines.join("\n")}`;
@@ -281,6 +302,7 @@ function configInvalid(faults: readonly FieldFault[]): AppError {
 function toConfig(s: Settings): Config {
   const { REDIS_URL: redisUrl, UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = s;
   const { USAGE_LEGACY_PENDING_KEY: pendingKey, USAGE_LEGACY_COUNTER_PATTERN: pattern } = s;
+  const { ENTRA_TENANT_ID: tenantId, ENTRA_AUDIENCE: audiences } = s;
   const hasUpstash = url !== undefined && token !== undefined;
   return deepFreeze<Config>({
     serviceName: s.SERVICE_NAME,
@@ -291,7 +313,11 @@ function toConfig(s: Settings): Config {
       ...(redisUrl === undefined ? {} : { redisUrl }),
       ...(hasUpstash ? { upstash: { url, token } } : {}),
     },
-    http: { apiKeys: s.API_KEYS, corsOrigins: s.CORS_ORIGINS },
+    http: {
+      apiKeys: s.API_KEYS,
+      corsOrigins: s.CORS_ORIGINS,
+      ...(tenantId && audiences ? { entra: { tenantId, audiences } } : {}),
+    },
     usage: {
       isTrackingEnabled: s.ENABLE_USAGE_TRACKING,
       dailySchedule: s.RECONCILIATION_SCHEDULE_DAILY,

@@ -1,5 +1,5 @@
 import type { Config } from "./config.ts";
-import { systemClock } from "./lib/kernel/clock.ts";
+import { type Clock, systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
 import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
 import { createAlerts } from "./lib/ops/alerts.ts";
@@ -10,6 +10,7 @@ import { cacheProbe } from "./lib/ops/probes.redis.ts";
 import { databaseProbe } from "./lib/ops/probes.supabase.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { invocationLogger } from "./lib/runtime/current-run.ts";
+import { entraTokens } from "./lib/runtime/entra-tokens.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc } from "./lib/runtime/rpc.supabase.ts";
 import { startLogger } from "./lib/runtime/start-logger.ts";
@@ -63,6 +64,7 @@ export function createServices(config: Config, clock = systemClock) {
   return {
     config,
     clock,
+    admission: admissionOf(config, clock),
     alerts: createAlerts({ clock, alertLedger: alertLedger(rpc), log: invocationLogger }),
     incidents: incidents(rpc),
     auditLog: auditLog(rpc),
@@ -109,6 +111,10 @@ export function createServices(config: Config, clock = systemClock) {
       await redis.close();
     },
   } as const;
+}
+
+function admissionOf({ http: { entra, ...http } }: Config, clock: Clock) {
+  return entra === undefined ? http : { ...http, tokens: entraTokens({ ...entra, clock }) };
 }
 
 const CLOSE_DEADLINE_MS = 3000;

@@ -12,7 +12,7 @@ import { driftRoutes } from "../lib/usage/usage-drift.http.ts";
 import { usageExplainRoutes } from "../lib/usage/usage-explain.http.ts";
 import { services } from "../services.ts";
 
-const web = createWebApp({ settings: () => services().config.http });
+const web = createWebApp({ settings: () => services().admission });
 web.route("/", legacyRoutes(services)); // before /usage/{tenant}
 web.route("/", driftRoutes(services)); // before /usage/{tenant}
 web.route("/", auditRoutes(services)); // before /usage/{tenant}
@@ -27,7 +27,7 @@ web.route("/", apiDocsRoutes(web));
 // The name sorts last on purpose: the host tries routes in the order of the function names, and this one takes all.
 app.http("managementApi", {
   methods: HTTP_METHODS,
-  authLevel: "anonymous", // keys are checked, with roles, by createWebApp
+  authLevel: "anonymous", // keys and tokens are checked, with roles, by createWebApp
   route: "{*path}",
   handler: mountWebApp(web),
 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import {
   findApiKey,
   isGranted,
+  isInScope,
   parseApiKeys,
   ROLES,
   type Role,
@@ -30,6 +31,12 @@ describe("parseApiKeys", () => {
       { name: "a", role: "viewer", sha256: sha256("1") },
       { name: "b", role: "operator", sha256: sha256("2") },
       { name: "c", role: "admin", sha256: sha256("3") },
+    ]);
+  });
+
+  test("reads the scopes of an entry", () => {
+    expect(keysOf(`${entry("a", "viewer", "1")}:usage+dead-letters`)).toMatchObject([
+      { name: "a", scopes: ["usage", "dead-letters"] },
     ]);
   });
 
@@ -64,9 +71,13 @@ describe("parseApiKeys", () => {
     `a:viewer:sha256:${sha256("1")}0`,
     `a:viewer:sha256:${"g".repeat(64)}`,
     `:viewer:sha256:${sha256("1")}`,
+    `a:viewer:sha256:${sha256("1")}:`,
+    `a:viewer:sha256:${sha256("1")}:usage+`,
+    `a:viewer:sha256:${sha256("1")}:Usage`,
+    `a:viewer:sha256:${sha256("1")}:usage:cron`,
   ])("refuses %j by its position and does not repeat it", (bad) => {
     const reason = reasonOf(`${entry("ok", "viewer", "0")},${bad || "?"}`);
-    expect(reason).toBe("entry 2 is not name:role:sha256:<64 hex digits>");
+    expect(reason).toBe("entry 2 is not name:role:sha256:<64 hex digits>[:scopes]");
   });
 
   test("never repeats a character of what it refuses", () => {
@@ -113,4 +124,16 @@ describe("a role", () => {
       expect(isGranted(has, needs)).toBe(GRANTED[has].includes(needs));
     },
   );
+});
+
+test.each([
+  [undefined, "/anything", true],
+  [["usage"], "/usage/{tenant}", true],
+  [["usage"], "/usage-runs", true],
+  [["usage"], "/usages", false],
+  [["usage"], "/cron/usage", false],
+  [["status", "cron"], "/cron/jobs", true],
+  [["status", "cron"], "/jobs", false],
+])("the scopes %j cover %s: %s", (scopes, path, isCovered) => {
+  expect(isInScope(scopes, path)).toBe(isCovered);
 });

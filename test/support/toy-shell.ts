@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import { ROLES } from "../../src/lib/kernel/api-keys.ts";
 import { AppError, permanent, transient } from "../../src/lib/kernel/errors.ts";
 import { createRoutes, json, needsRole, PUBLIC } from "../../src/lib/runtime/routes.http.ts";
-import { createWebApp } from "../../src/lib/runtime/web-app.http.ts";
+import { createWebApp, type WebAppOptions } from "../../src/lib/runtime/web-app.http.ts";
 import { type Answer, API_KEYS, SECRETS } from "./http-shell.ts";
 
 /** The one origin that is listed. */
@@ -37,8 +37,10 @@ const Item = z.strictObject({
 const returns = { 200: json("What was asked for.", z.unknown()) };
 const jsonBody = { body: { required: true, content: { "application/json": { schema: Item } } } };
 
+type ShellSettings = ReturnType<WebAppOptions["settings"]>;
+
 /** Routes of every kind that features have. */
-export function openShell(settings = { apiKeys: API_KEYS, corsOrigins: [ORIGIN] }) {
+export function openShell(settings: ShellSettings = { apiKeys: API_KEYS, corsOrigins: [ORIGIN] }) {
   const app = createWebApp({ settings: () => settings });
   const routes = createRoutes();
   const open = createRoute({ method: "get", path: "/open", security: PUBLIC, responses: returns });

@@ -32,6 +32,12 @@ export const ERROR_CODES = {
   method_not_allowed: row("permanent", 405, "The route does not know this method"),
   credentials_missing: row("permanent", 401, "Credentials are missing or not valid"),
   role_missing: row("permanent", 403, "The key does not have the role this needs"),
+  scope_missing: row("permanent", 403, "The key is not for this part of the API"),
+  identity_unavailable: row(
+    "transient",
+    503,
+    "The signing keys of the identity provider cannot be read",
+  ),
 
   redis_unavailable: row("transient", 503, "Redis does not answer"),
   redis_refused: row("permanent", 502, "Redis refused a command"),

@@ -3,10 +3,12 @@ import type { Role } from "../kernel/api-keys.ts";
 import { type FieldFault, permanent } from "../kernel/errors.ts";
 import type { ActiveRun } from "../kernel/run.ts";
 
-/** Who calls: the name and role of the key. */
+/** Who calls: the name and role of the key, or of the holder of a token. */
 export interface Caller {
   readonly name: string;
   readonly role: Role;
+  /** The parts of the API the key is for; undefined = all. */
+  readonly scopes?: readonly string[];
 }
 
 export interface WebEnv {

@@ -1,17 +1,17 @@
 import type { HttpHandler, HttpMethod, HttpRequest, HttpResponseInit } from "@azure/functions";
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { Context, MiddlewareHandler } from "hono";
+import type { MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { HTTPException } from "hono/http-exception";
 import { secureHeaders } from "hono/secure-headers";
-import { type ApiKey, findApiKey, isGranted } from "../kernel/api-keys.ts";
 import { AppError, permanent, toFailure } from "../kernel/errors.ts";
 import type { ActiveRun } from "../kernel/run.ts";
+import { type Admission, authorise } from "./authorise.http.ts";
 import { isDeeperThan } from "./json-nesting.ts";
 import { problemResponse } from "./problem.http.ts";
-import { matchRoute, type RouteRow, routeTable } from "./route-table.http.ts";
-import { type Caller, createRoutes, type WebEnv } from "./routes.http.ts";
+import { type RouteRow, routeTable } from "./route-table.http.ts";
+import { createRoutes, type WebEnv } from "./routes.http.ts";
 import { runTrigger, type TriggerOptions } from "./run-trigger.ts";
 
 const BODY_BYTES_MAX = 1024 * 1024;
@@ -34,10 +34,7 @@ export const HTTP_METHODS: HttpMethod[] = [
 
 export interface WebAppOptions {
   /** Read at each request: the app is built while the file loads, before the configuration is known. */
-  readonly settings: () => {
-    readonly apiKeys: readonly ApiKey[];
-    readonly corsOrigins: readonly string[];
-  };
+  readonly settings: () => Admission & { readonly corsOrigins: readonly string[] };
 }
 
 /**
@@ -51,13 +48,14 @@ export function createWebApp({ settings }: WebAppOptions): OpenAPIHono<WebEnv> {
     type: "apiKey",
     in: "header",
     name: "x-api-key",
-    description: "A key of the setting API_KEYS; `Authorization: Bearer <key>` works too.",
+    description:
+      "A key of the setting API_KEYS; `Authorization: Bearer <key>` works too, and so does an access token of Entra.",
   });
   app.use(secureHeaders({ contentSecurityPolicy: PAGE_POLICY }), forbidCaching);
   app.use(allowOrigins(() => settings().corsOrigins));
   app.use((c, next) => {
     rows ??= routeTable(app);
-    return authorise(rows, settings().apiKeys, c, next);
+    return authorise(rows, settings(), c, next);
   });
   app.use(bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseBody }), requireJson, throwErrors);
   app.notFound(() => Promise.reject(permanent("route_unknown")));
@@ -102,36 +100,6 @@ function allowOrigins(listed: () => readonly string[]): MiddlewareHandler<WebEnv
     const isPreflight = c.req.header("access-control-request-method") !== undefined;
     return c.req.method === "OPTIONS" && !isPreflight ? next() : answer(c, next);
   };
-}
-
-/** 404 before 405 before 401 before 403: a route that does not exist needs no key to say so. */
-const authorise = async (
-  rows: readonly RouteRow[],
-  keys: readonly ApiKey[],
-  c: Context<WebEnv>,
-  next: () => Promise<void>,
-): Promise<void> => {
-  const match = matchRoute(rows, c.req.method, c.req.path);
-  if (match.kind === "unknown") throw permanent("route_unknown");
-  if (match.kind === "method") throw permanent("method_not_allowed", { allow: match.allow });
-  const { row } = match;
-  c.env.run.note({ route: `${row.method} ${row.path}` });
-  if (row.role === undefined) return next();
-  const caller = callerOf(c, keys);
-  if (caller === undefined) throw permanent("credentials_missing");
-  c.env.run.note({ caller: caller.name });
-  if (!isGranted(caller.role, row.role)) {
-    throw permanent("role_missing", { reason: `this needs the role ${row.role}` });
-  }
-  c.set("caller", caller);
-  return next();
-};
-
-function callerOf(c: Context<WebEnv>, keys: readonly ApiKey[]): Caller | undefined {
-  const bearer = /^Bearer (\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-  const secret = c.req.header("x-api-key") ?? bearer;
-  const key = secret === undefined ? undefined : findApiKey(keys, secret);
-  return key && { name: key.name, role: key.role };
 }
 
 const refuseBody = (): never => {
