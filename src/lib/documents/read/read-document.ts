@@ -1,5 +1,13 @@
-import { invariant } from "../../kernel/errors.ts";
-import type { DocumentText, OcrOptions, ReadLimits } from "./document-text.ts";
+import { stat } from "node:fs/promises";
+import { abortError, callWithin } from "../../kernel/deadline.ts";
+import { permanent, transient } from "../../kernel/errors.ts";
+import {
+  type DocumentText,
+  type OcrOptions,
+  READ_LIMITS,
+  type ReadLimits,
+} from "./document-text.ts";
+import { readerEntry, startReader } from "./reader-process.ts";
 
 export interface ReadDocumentRequest {
   /** The fetched file; it is only read. */
@@ -14,6 +22,8 @@ export interface ReadDocumentRequest {
   readonly ocr?: OcrOptions;
   /** Kills the child process. */
   readonly signal: AbortSignal;
+  /** Program of the child process, for tests. */
+  readonly entry?: string;
 }
 
 /**
@@ -24,6 +34,33 @@ export interface ReadDocumentRequest {
  * `document_ocr_unavailable` · transient: `document_resource_limit` (the child was killed for time or memory, or ended
  * without a result; worth one more attempt, not more); the reason of the signal.
  */
-export async function readDocument(_request: ReadDocumentRequest): Promise<DocumentText> {
-  invariant(false, "reading is not connected yet");
+export async function readDocument(request: ReadDocumentRequest): Promise<DocumentText> {
+  const limits = { ...READ_LIMITS, ...request.limits };
+  if (request.signal.aborted) throw abortError(request.signal);
+  await checkFile(request.path, limits);
+  const reader = startReader(request.entry ?? readerEntry(), limits);
+  try {
+    return await callWithin(
+      { signal: request.signal, timeoutMs: limits.durationMsMax, timedOut: tookTooLong },
+      () =>
+        reader.read({
+          path: request.path,
+          name: request.name,
+          declaredType: request.declaredType,
+          limits,
+          ocr: request.ocr,
+        }),
+    );
+  } finally {
+    await reader.kill();
+  }
+}
+
+const tookTooLong = () => transient("document_resource_limit", { reason: "time" });
+
+async function checkFile(path: string, { fileBytesMax }: ReadLimits): Promise<void> {
+  const { size } = await stat(path);
+  if (size > fileBytesMax)
+    throw permanent("document_too_large", { limit: "file_bytes", max: fileBytesMax });
+  if (size === 0) throw permanent("document_no_text", { reason: "empty" });
 }
