@@ -3,7 +3,7 @@
 --   p_item, p_fence   the work item and its fence: the name under which everything is written
 --   p_lease_seconds   1 .. 3600; touching and staging renew it
 --   returns  {status: claimed, version, storage, container, path, name, mime, sha256, pipelineKey, isForced, absences,
---            hasActive}; version = what document_put_chunks stages |
+--            errorCode, hasActive}; version = what document_put_chunks stages |
 --            {status: busy} another one works on it | {status: stale} a later claim of the same item exists |
 --            {status: cancelled} | {status: gone} it was deleted | {status: mismatch} it is another workspace's: nothing
 --            was touched | {status: unknown}
@@ -38,7 +38,7 @@ begin
    where c.document_id = p_id and c.version not in (coalesce(d.active_version, 0), d.claims, d.claims - 1);
   return jsonb_build_object('status', v_status, 'version', d.claims, 'storage', d.storage, 'container', d.container,
     'path', d.path, 'name', d.name, 'mime', d.mime, 'sha256', d.content_sha256, 'pipelineKey', d.pipeline_key,
-    'isForced', d.is_forced, 'absences', d.absences, 'hasActive', d.active_version is not null);
+    'isForced', d.is_forced, 'absences', d.absences, 'errorCode', d.error_code, 'hasActive', d.active_version is not null);
 end $$;
 revoke all on function worker.document_claim from public, anon, authenticated;
 grant execute on function worker.document_claim to service_role;
