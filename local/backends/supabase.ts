@@ -103,8 +103,20 @@ const createApp = ({ connection }: SupabaseConnection): App =>
     },
   });
 
-/** The first request also grants the roles their rights; done by several at once, some of them would be refused. */
+/**
+ * The first call that reaches the database also grants the roles their rights, and whatever comes meanwhile is refused
+ * with XX000 "tuple concurrently updated", or not granted yet. So that call is ours. It may be refused itself: other
+ * migrations than this repository's have no `worker.ping`.
+ */
 async function warmUp(app: App): Promise<void> {
-  const headers = { apikey: SUPABASE_KEYS.secret };
-  await app.fetch(new Request(`http://${HOST}/rest/v1/`, { headers }));
+  const { secret } = SUPABASE_KEYS;
+  const headers = {
+    apikey: secret,
+    authorization: `Bearer ${secret}`,
+    "content-profile": "worker",
+    "content-type": "application/json",
+  };
+  const call = { method: "POST", headers, body: "{}" };
+  const response = await app.fetch(new Request(`http://${HOST}/rest/v1/rpc/ping`, call));
+  await response.text();
 }

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { retry } from "../../src/lib/kernel/retry.ts";
 import { createUsageProducer, type UsageProducer } from "../../src/lib/usage/usage-producer.ts";
 import type { UsageRecord } from "../../src/lib/usage/usage-record.ts";
 import { failCalls, Killed } from "../support/failing-calls.ts";
@@ -100,7 +99,7 @@ async function play(history: History, now: Step, position: number): Promise<void
     case "drain":
       return drain(now.dieAt, now.when);
     case "parallel":
-      await Promise.all([reconcileUntilDone(), reconcileUntilDone()]);
+      await Promise.all([world.reconcile(), world.reconcile()]);
       return;
     case "snapshot":
       history.snapshot = await snapshots.take();
@@ -112,10 +111,6 @@ async function play(history: History, now: Step, position: number): Promise<void
       await world.server.flush();
   }
 }
-
-/** As the queue would: what may work later is tried again, a few times. */
-const reconcileUntilDone = (): Promise<void> =>
-  retry(() => world.reconcile(), { attempts: 4, baseMs: 50, capMs: 200, signal });
 
 async function drain(dieAt: number, when: "before" | "after"): Promise<void> {
   const saboteur = failCalls(dieAt, when);
@@ -161,7 +156,7 @@ test(
             history.recorded.set(`${tenant} ${last.requestId}`, last);
           }
         }
-        await reconcileUntilDone();
+        await world.reconcile();
         await expectExact(history);
         if (!steps.some(({ do: what }: Step) => what === "flush" || what === "rewind"))
           await expectCalm();

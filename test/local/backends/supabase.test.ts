@@ -157,3 +157,24 @@ describe("the Supabase API of a test database", () => {
     await Promise.all([first.close(), second.close()]);
   });
 });
+
+describe("the Supabase API that was just opened", () => {
+  const OPENED = 5;
+  const CALLS = 8;
+
+  test("answers many first calls at once", async () => {
+    const answers: string[] = [];
+    for (let opened = 0; opened < OPENED; opened += 1) {
+      const database = await openDatabase();
+      const { url, key } = await database.supabase();
+      const client = createClient(url, key, { db: { schema: "worker" } });
+      const call = async (shard: number) => {
+        const { error } = await client.rpc("usage_shard_state", { p_shard: shard });
+        return error === null ? "answered" : `${error.code} ${error.message}`;
+      };
+      answers.push(...(await Promise.all(Array.from({ length: CALLS }, (_, i) => call(i)))));
+      await database.close();
+    }
+    expect(new Set(answers)).toEqual(new Set(["answered"]));
+  });
+});
