@@ -1,3 +1,5 @@
+import type { WorkSpec } from "./lib/queue/work.ts";
+import { workQueuesOf } from "./lib/queue/work-message.ts";
 import { AUDIT_QUEUE } from "./lib/usage/audit-queue.storage.ts";
 import { CONSOLIDATION_QUEUE } from "./lib/usage/consolidate-queue.storage.ts";
 import { LEGACY_QUEUE } from "./lib/usage/legacy/legacy-queue.storage.ts";
@@ -14,7 +16,10 @@ export const WORK_QUEUES = {
   usageAudits: AUDIT_QUEUE,
 } as const;
 
-export const STORAGE_QUEUES: readonly string[] = Object.values(WORK_QUEUES).flatMap((queue) => [
-  queue,
-  poisonQueueOf(queue),
-]);
+/** Kinds of work items; each has one queue for each priority. What runs them stands in work.ts. */
+export const WORK_SPECS: readonly WorkSpec[] = [];
+
+export const STORAGE_QUEUES: readonly string[] = [
+  ...Object.values(WORK_QUEUES),
+  ...WORK_SPECS.flatMap(workQueuesOf),
+].flatMap((queue) => [queue, poisonQueueOf(queue)]);

@@ -8,6 +8,8 @@ import { cachedHealth } from "./lib/ops/cached-health.ts";
 import { probeBackends } from "./lib/ops/probe-backends.ts";
 import { cacheProbe } from "./lib/ops/probes.redis.ts";
 import { databaseProbe } from "./lib/ops/probes.supabase.ts";
+import { queueServices } from "./lib/queue/queue-services.supabase.ts";
+import { workSender } from "./lib/queue/work-sender.storage.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { invocationLogger } from "./lib/runtime/current-run.ts";
 import { entraTokens } from "./lib/runtime/entra-tokens.ts";
@@ -45,6 +47,7 @@ import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.s
 import { usageCounters, usageLog, usageTail } from "./lib/usage/usage-log.redis.ts";
 import { createUsageProducer } from "./lib/usage/usage-producer.ts";
 import { usageReads } from "./lib/usage/usage-reads.supabase.ts";
+import { WORK_SPECS } from "./queues.ts";
 
 export type Services = ReturnType<typeof createServices>;
 
@@ -61,6 +64,8 @@ export function createServices(config: Config, clock = systemClock) {
   const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
   const { dailySchedule } = config.usage;
   const legacyConfig = legacyConfigOf(config);
+  const wakeups = workSender(sender, WORK_SPECS, invocationLogger);
+  const queue = queueServices({ rpc, sender: wakeups, specs: WORK_SPECS });
   return {
     config,
     clock,
@@ -94,6 +99,7 @@ export function createServices(config: Config, clock = systemClock) {
     auditQueue: auditQueue(sender),
     eventPruner: eventPruner(slow.rpc),
     usageFacts: usageFacts(slow.rpc),
+    ...queue,
     legacyConfig,
     pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
     pendingLedger: pendingLedger(rpc),
@@ -106,6 +112,7 @@ export function createServices(config: Config, clock = systemClock) {
     health: cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule })),
     /** In the reverse order of what may still need what. */
     close: async () => {
+      await queue.stopWork();
       await slow.close();
       await closeRpc();
       await redis.close();

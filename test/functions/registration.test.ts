@@ -95,6 +95,7 @@ const REVIEWED = [
   timer("observeUsage", "0 * * * * *"),
   queue("reconcileShard", "usage-shards"),
   queue("reconcileShardPoison", "usage-shards-poison"),
+  timer("sweepWork", "10 * * * * *"),
   timer("usageAlerts", "30 */5 * * * *"),
   timer("weeklyConsolidation", "0 3 * * 0", "exponentialBackoff 5"),
 ];

@@ -72,7 +72,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   queues: ["*"],
   services: ["config", "queues", ...LIB_ONLY, "*"],
   producer: [...LIB_ONLY, "*"],
-  functions: ["config", "services", "queues", ...LIB_ONLY, "*"],
+  work: ["services", "*"],
+  functions: ["config", "services", "queues", "work", ...LIB_ONLY, "*"],
   kernel: ["kernel"],
   runtime: LIB_ONLY,
 };

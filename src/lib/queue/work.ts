@@ -21,11 +21,8 @@ export interface WorkRun extends Run {
 /** What became of an item: ids and counts, at most 16 KiB as JSON, kept with the item. */
 export type WorkResult = Readonly<Record<string, unknown>>;
 
-/**
- * A kind of work. Handlers run at least once: they are idempotent, and fence their own writes. A transient error is
- * retried with backoff, any other ends the item as a dead letter at once.
- */
-export interface WorkKind<Services, Payload> {
+/** What everybody knows about a kind of work, without what does it. */
+export interface WorkSpec<Payload = unknown> {
   /** Singular, as in paths and rows: `document`. Its queues are `<queue>-<priority>`. */
   readonly kind: string;
   /** Plural, as in the names of its queues: `documents`. */
@@ -34,9 +31,23 @@ export interface WorkKind<Services, Payload> {
   readonly versions: Readonly<Record<number, z.ZodType<Payload>>>;
   readonly maxAttempts: number;
   readonly leaseMs: number;
+  /** At most 8 minutes: the platform ends a function after 10. */
   readonly timeoutMs: number;
   /** Items of one tenant that may run at once; the surplus waits its turn without using up attempts. */
   readonly runningPerTenantMax: number;
+  /** How messages of other producers become items; without it they are refused. */
+  readonly adopt?: {
+    tenantOf(payload: Payload): string;
+    /** Live items of a tenant with the same key are one. */
+    dedupeKeyOf?(payload: Payload): string | undefined;
+  };
+}
+
+/**
+ * A kind of work. Handlers run at least once: they are idempotent, and fence their own writes. A transient error is
+ * retried with backoff, any other ends the item as a dead letter at once.
+ */
+export interface WorkKind<Services, Payload> extends WorkSpec<Payload> {
   readonly handle: (services: Services, payload: Payload, run: WorkRun) => Promise<WorkResult>;
   /** Tells the feature that an item ended without success; its own books follow. Idempotent. */
   readonly settle?: (services: Services, payload: Payload, ending: WorkEnding) => Promise<void>;

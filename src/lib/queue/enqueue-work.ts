@@ -1,0 +1,87 @@
+import { permanent } from "../kernel/errors.ts";
+import { newestVersion, parsePayload } from "./read-delivery.ts";
+import type { Priority, WorkSpec } from "./work.ts";
+import type { Accepted, NewItem, WorkBooks, WorkSender } from "./work-ports.ts";
+
+export interface WorkOrder {
+  readonly payload: unknown;
+  readonly tenant: string;
+  /** Who asks: the name of a key, or a job. */
+  readonly requestedBy: string;
+  readonly priority?: Priority | undefined;
+  /** While an item of the kind and tenant with this key lives, a second one is that one. At most 200 characters. */
+  readonly dedupeKey?: string | undefined;
+  /** Not before; milliseconds since 1970. */
+  readonly runAt?: number | undefined;
+  readonly maxAttempts?: number | undefined;
+  /** The newest when absent. */
+  readonly version?: number | undefined;
+}
+
+/** How other features ask for work. */
+export interface WorkQueue {
+  /**
+   * Accepted means durable: the rows are written before it returns. A message that cannot be sent is sent later by the
+   * sweeper. All or none; at most 1000.
+   *
+   * Errors: `work_kind_unknown` · `work_version_unknown` · `work_payload_invalid` · those of the database
+   */
+  enqueueAll(
+    kind: string,
+    orders: readonly WorkOrder[],
+    signal: AbortSignal,
+  ): Promise<readonly Accepted[]>;
+  enqueue(kind: string, order: WorkOrder, signal: AbortSignal): Promise<Accepted>;
+}
+
+export interface EnqueueDeps {
+  readonly workSpecs: readonly WorkSpec[];
+  readonly workBooks: Pick<WorkBooks, "enqueue">;
+  readonly workSender: WorkSender;
+}
+
+const ITEMS_MAX = 1000;
+const PAYLOAD_BYTES_MAX = 8 * 1024;
+
+export function createWorkQueue({ workSpecs, workBooks, workSender }: EnqueueDeps): WorkQueue {
+  const enqueueAll: WorkQueue["enqueueAll"] = async (kind, orders, signal) => {
+    const spec = workSpecs.find((known) => known.kind === kind);
+    if (spec === undefined) throw permanent("work_kind_unknown", { kind });
+    if (orders.length > ITEMS_MAX) throw permanent("work_batch_too_large", { max: ITEMS_MAX });
+    if (orders.length === 0) return [];
+    const items = orders.map((order) => toItem(spec, order));
+    const { items: accepted, send } = await workBooks.enqueue(items, false, signal);
+    await workSender.send(send, signal);
+    return accepted;
+  };
+  return {
+    enqueueAll,
+    enqueue: async (kind, order, signal) => {
+      const [accepted] = await enqueueAll(kind, [order], signal);
+      if (accepted === undefined) throw permanent("database_reply_unexpected", { what: "work" });
+      return accepted;
+    },
+  };
+}
+
+function toItem(spec: WorkSpec, order: WorkOrder): NewItem {
+  const { payload, version = newestVersion(spec), maxAttempts = spec.maxAttempts } = order;
+  const { tenant, requestedBy, priority = "normal", dedupeKey, runAt } = order;
+  parsePayload(spec, version, payload);
+  const bytes = Buffer.byteLength(JSON.stringify(payload));
+  if (bytes > PAYLOAD_BYTES_MAX) {
+    const reason = `has more than ${PAYLOAD_BYTES_MAX} bytes`;
+    throw permanent("work_payload_invalid", { faults: [{ field: "payload", reason }] });
+  }
+  const options = { dedupeKey, runAt };
+  return {
+    kind: spec.kind,
+    version,
+    payload,
+    tenant,
+    requestedBy,
+    priority,
+    maxAttempts,
+    ...options,
+  };
+}

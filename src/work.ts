@@ -1,0 +1,5 @@
+import type { BoundWork } from "./lib/queue/bind-work.ts";
+import type { Services } from "./services.ts";
+
+/** Every kind of work with what does it. What is known of a kind without its handler stands in queues.ts. */
+export const WORK: readonly BoundWork<Services>[] = [];
