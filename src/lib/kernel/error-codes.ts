@@ -76,6 +76,9 @@ export const ERROR_CODES = {
   document_not_running: row("permanent", 409, "Nothing is processed that could be cancelled"),
   document_missing: row("permanent", 404, "The stored file was not found"),
   document_object_refused: row("permanent", 400, "The stored object may not be read"),
+  export_taken_over: row("permanent", 409, "Another run went on with the export"),
+  export_unknown: row("permanent", 404, "No such export, or it is not finished"),
+  report_unknown: row("permanent", 404, "There is no report of that day"),
   graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
 
   document_encrypted: row("permanent", 422, "The document is protected by a password or a key"),
@@ -84,6 +87,7 @@ export const ERROR_CODES = {
   document_legacy_format: row("permanent", 415, "The document has an old format that is not read"),
   document_too_large: row("permanent", 413, "The document is too large"),
   document_too_many_pages: row("permanent", 413, "The document has too many pages"),
+  document_too_many_chunks: row("permanent", 413, "The document has too many parts"),
   document_zip_bomb: row("permanent", 422, "The document inflates beyond what is allowed"),
   document_no_text: row("permanent", 422, "The document holds no text"),
   document_resource_limit: row(
@@ -103,6 +107,9 @@ export const ERROR_CODES = {
   work_stopping: row("transient", 503, "The worker is stopping"),
   work_lease_lost: row("transient", 503, "Another worker may have taken the work item"),
   work_replay_unknown: row("permanent", 404, "No such replay"),
+
+  embedder_unavailable: row("transient", 503, "The service of embeddings does not answer"),
+  embedder_refused: row("permanent", 502, "The service of embeddings refused a call"),
 } as const satisfies Record<string, ErrorCodeRow>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;
