@@ -20,6 +20,25 @@ const nonZero = (vector: Float32Array | null): [number, number][] =>
 const dot = (a: Float32Array | null, b: Float32Array | null): number =>
   (a ?? new Float32Array()).reduce((sum, value, at) => sum + value * (b?.[at] ?? 0), 0);
 
+/** The definition of docs/reference/embedders.md, step by step; zeros where there is no vector. */
+function defined(text: string): number[] {
+  const sums = new Map<string, number>();
+  const add = (name: string, weight: number) => sums.set(name, (sums.get(name) ?? 0) + weight);
+  const folded = text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+  for (const word of folded.match(/[\p{L}\p{N}]+/gu) ?? []) {
+    if (STOP_WORDS.has(word)) continue;
+    add(`w:${word}`, 1);
+    add(`s:${word.slice(0, 5)}`, 1);
+    for (let at = 0; at + 4 <= word.length + 2; at += 1)
+      add(`c:${`^${word}$`.slice(at, at + 4)}`, 0.25);
+  }
+  const values = Array.from({ length: LEX_HASH_DIMENSIONS }, () => 0);
+  for (const [name, sum] of sums)
+    values[h32(name, 0) % 1536]! += (h32(name, 0x51ed27) % 2 === 1 ? 1 : -1) * Math.sqrt(sum);
+  const length = Math.hypot(...values);
+  return values.map((value) => (length === 0 ? 0 : value / length));
+}
+
 test("the stop words are those of the definition", () => {
   const sorted = [...STOP_WORDS].sort();
   expect(sorted).toHaveLength(1816);
@@ -88,6 +107,18 @@ describe("a vector", () => {
         expect(dot(vector, vector)).toBeCloseTo(1, 5);
       }),
       { numRuns: 200 },
+    );
+  });
+
+  test("is that of the definition, written word for word", () => {
+    const letter = fc.constantFrom(..."aáÁeñÑlcontrato pagoΣσς'’İ\u0301\u0308ﬁ½①日本 ١2.");
+    fc.assert(
+      fc.property(fc.string({ unit: fc.oneof(letter, fc.string({ unit: "binary" })) }), (text) => {
+        const expected = defined(text);
+        for (const [place, value] of (embed(text) ?? expected).entries())
+          expect(value).toBeCloseTo(expected[place] ?? 0, 6);
+      }),
+      { numRuns: 300 },
     );
   });
 

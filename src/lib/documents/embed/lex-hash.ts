@@ -8,6 +8,8 @@ export const LEX_HASH_DIMENSIONS = 1536;
 /** Separates the hash that gives the sign from the one that gives the place. */
 const SIGN_SEED = 0x51ed27;
 const STEM_UNITS = 5;
+/** The word and its beginning. */
+const WHOLE_FEATURES = 2;
 const GRAM_UNITS = 4;
 const GRAM_WEIGHT = 0.25;
 
@@ -42,49 +44,71 @@ export function createLexHash(): Embedder {
   };
 }
 
-/** Something that is counted in a text, with its place and sign in the vector. */
-interface Feature {
-  readonly place: number;
-  readonly sign: 1 | -1;
-  /** Weight in the text that is counted now; 0 between texts. */
-  sum: number;
-}
-
-interface WeightedFeature {
-  readonly feature: Feature;
-  readonly weight: number;
-}
-
 /** The vector of one text, of length 1; null when the text has nothing but stop words and signs. */
 export function createLexHasher(): (text: string) => Float32Array | null {
-  const features = new Map<string, Feature>();
-  const words = new Map<string, readonly WeightedFeature[]>();
-  const featureOf = (name: string): Feature => {
-    const known = features.get(name);
-    if (known !== undefined) return known;
-    const made = createFeature(name);
-    features.set(name, made);
-    return made;
-  };
-  const featuresOf = (word: string): readonly WeightedFeature[] => {
+  const memory = createFeatureMemory();
+  const words = new Map<string, Features>();
+  const featuresOf = (word: string): Features => {
     const known = words.get(word);
     if (known !== undefined) return known;
-    const made = STOP_WORDS.has(word)
-      ? []
-      : featureNames(word).map(([name, weight]) => ({ feature: featureOf(name), weight }));
+    const made = featureIds(fold(word), memory.idOf);
     if (word.length <= WORD_KEPT_UNITS_MAX) words.set(word, made);
     return made;
   };
   return (text) => {
-    const counted = countFeatures(wordsOf(text), featuresOf);
-    const vector = toVector(counted);
-    for (const feature of counted) feature.sum = 0;
-    if (words.size > WORDS_KEPT_MAX || features.size > FEATURES_KEPT_MAX) {
+    if (words.size > WORDS_KEPT_MAX || memory.size() > FEATURES_KEPT_MAX) {
       words.clear();
-      features.clear();
+      memory.clear();
     }
-    return vector;
+    for (const word of rawWords(text)) memory.count(featuresOf(word));
+    return toVector(memory.takeSums());
   };
+}
+
+/** Ids of features; the first two of a word weigh 1, the others `GRAM_WEIGHT`. */
+type Features = readonly number[];
+
+/** A feature has a place and a sign in the vector, and a sum while a text is counted. All by id, in flat lists. */
+function createFeatureMemory() {
+  const ids = new Map<string, number>();
+  let places: number[] = [];
+  let signs: number[] = [];
+  let sums: number[] = [];
+  let counted: number[] = [];
+  const idOf = (name: string): number => {
+    const known = ids.get(name);
+    if (known !== undefined) return known;
+    const id = ids.size;
+    ids.set(name, id);
+    places.push(h32(name, 0) % LEX_HASH_DIMENSIONS);
+    signs.push((h32(name, SIGN_SEED) & 1) === 1 ? 1 : -1);
+    sums.push(0);
+    return id;
+  };
+  const count = (features: Features): void => {
+    for (let at = 0; at < features.length; at += 1) {
+      const id = features[at] ?? 0;
+      const sum = sums[id] ?? 0;
+      if (sum === 0) counted.push(id);
+      sums[id] = sum + (at < WHOLE_FEATURES ? 1 : GRAM_WEIGHT);
+    }
+  };
+  /** In the order of their first occurrence, so that a text has the same vector whatever came before it. */
+  const takeSums = (): Float64Array => {
+    const values = new Float64Array(LEX_HASH_DIMENSIONS);
+    for (const id of counted) {
+      const place = places[id] ?? 0;
+      values[place] = (values[place] ?? 0) + (signs[id] ?? 0) * Math.sqrt(sums[id] ?? 0);
+      sums[id] = 0;
+    }
+    counted = [];
+    return values;
+  };
+  const clear = (): void => {
+    ids.clear();
+    [places, signs, sums] = [[], [], []];
+  };
+  return { idOf, count, takeSums, clear, size: () => ids.size };
 }
 
 /** "Año" becomes "ano". */
@@ -94,50 +118,33 @@ export const fold = (text: string): string =>
     .replace(/\p{M}+/gu, "")
     .toLowerCase();
 
-const wordsOf = (text: string): readonly string[] => fold(text).match(/[\p{L}\p{N}]+/gu) ?? [];
+/**
+ * The words before folding, so that only words that are new have to be folded; no letter or digit folds to anything
+ * but letters, digits or nothing, and nothing else folds to one. A capital sigma becomes another letter
+ * at the end of a word, which its surroundings decide: a text that has one is folded as a whole.
+ */
+const rawWords = (text: string): readonly string[] =>
+  (text.includes("Σ") ? fold(text) : text).match(/[\p{L}\p{N}\p{M}]+/gu) ?? [];
 
-/** The word, its beginning, and every group of four letters between its ends, with their weights. */
-function featureNames(word: string): (readonly [name: string, weight: number])[] {
-  const names: (readonly [string, number])[] = [
-    [`w:${word}`, 1],
-    [`s:${word.slice(0, STEM_UNITS)}`, 1],
-  ];
+/** The word, its beginning, and every group of four letters between its ends. */
+function featureIds(word: string, idOf: (name: string) => number): Features {
+  if (word === "" || STOP_WORDS.has(word)) return [];
+  const ids = [idOf(`w:${word}`), idOf(`s:${word.slice(0, STEM_UNITS)}`)];
   const bounded = `^${word}$`;
   for (let at = 0; at + GRAM_UNITS <= bounded.length; at += 1)
-    names.push([`c:${bounded.slice(at, at + GRAM_UNITS)}`, GRAM_WEIGHT]);
-  return names;
+    ids.push(idOf(`c:${bounded.slice(at, at + GRAM_UNITS)}`));
+  return ids;
 }
 
-const createFeature = (name: string): Feature => ({
-  place: h32(name, 0) % LEX_HASH_DIMENSIONS,
-  sign: (h32(name, SIGN_SEED) & 1) === 1 ? 1 : -1,
-  sum: 0,
-});
-
-/** In the order of their first occurrence, so that a text has the same sums whatever came before it. */
-function countFeatures(
-  words: readonly string[],
-  featuresOf: (word: string) => readonly WeightedFeature[],
-): readonly Feature[] {
-  const counted: Feature[] = [];
-  for (const word of words) {
-    for (const { feature, weight } of featuresOf(word)) {
-      if (feature.sum === 0) counted.push(feature);
-      feature.sum += weight;
-    }
-  }
-  return counted;
-}
-
-function toVector(counted: readonly Feature[]): Float32Array | null {
-  const values = new Float64Array(LEX_HASH_DIMENSIONS);
-  for (const { place, sign, sum } of counted)
-    values[place] = (values[place] ?? 0) + sign * Math.sqrt(sum);
+function toVector(values: Float64Array): Float32Array | null {
   let square = 0;
-  for (const value of values) square += value * value;
+  for (let place = 0; place < values.length; place += 1) square += (values[place] ?? 0) ** 2;
   if (square === 0) return null;
   const length = Math.sqrt(square);
-  return Float32Array.from(values.map((value) => value / length));
+  const vector = new Float32Array(values.length);
+  for (let place = 0; place < values.length; place += 1)
+    vector[place] = (values[place] ?? 0) / length;
+  return vector;
 }
 
 /** FNV-1a over UTF-16 code units, then the last mixing of murmur3. */
