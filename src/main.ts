@@ -19,9 +19,10 @@ import "./functions/sweep-work.timer.ts";
 import "./functions/usage-alerts.timer.ts";
 import "./functions/weekly-consolidation.timer.ts";
 import { loadConfig, unknownSettings } from "./config.ts";
-import { closeServices, configure } from "./services.ts";
+import { closeServices, configure, noteInvocation } from "./services.ts";
 
 // The imports above register every function before this line runs: a bad setting then fails the start and is named,
 // where a throw before the first registration would look like an app without functions.
 configure(loadConfig(), unknownSettings());
+app.hook.preInvocation(() => noteInvocation());
 app.hook.appTerminate(() => closeServices());

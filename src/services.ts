@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+import { tmpdir } from "node:os";
 import type { Config } from "./config.ts";
 import { type Clock, systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
@@ -8,6 +10,9 @@ import { cachedHealth } from "./lib/ops/cached-health.ts";
 import { probeBackends } from "./lib/ops/probe-backends.ts";
 import { cacheProbe } from "./lib/ops/probes.redis.ts";
 import { databaseProbe } from "./lib/ops/probes.supabase.ts";
+import { fleet } from "./lib/ops/status-fleet.supabase.ts";
+import { heartbeat } from "./lib/ops/status-fleet.ts";
+import { systemReader } from "./lib/ops/status-system.ts";
 import { queueServices } from "./lib/queue/queue-services.supabase.ts";
 import { workSender } from "./lib/queue/work-sender.storage.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
@@ -54,6 +59,9 @@ export type Services = ReturnType<typeof createServices>;
 /** Of calls that read whole months: longer than the 120 s their statements may take. */
 const SLOW_CALL_MS = 125_000;
 
+/** Of this process, as other copies of the service see it. */
+const INSTANCE_ID = randomUUID();
+
 /** Builds the record and touches no network: adapters connect on first use. */
 export function createServices(config: Config, clock = systemClock) {
   const redis = connectRedis(config.redis);
@@ -65,6 +73,7 @@ export function createServices(config: Config, clock = systemClock) {
   const { dailySchedule } = config.usage;
   const legacyConfig = legacyConfigOf(config);
   const wakeups = workSender(sender, WORK_SPECS, invocationLogger);
+  const copies = fleet(rpc);
   const queue = queueServices({ rpc, sender: wakeups, specs: WORK_SPECS });
   return {
     config,
@@ -73,6 +82,9 @@ export function createServices(config: Config, clock = systemClock) {
     alerts: createAlerts({ clock, alertLedger: alertLedger(rpc), log: invocationLogger }),
     incidents: incidents(rpc),
     auditLog: auditLog(rpc),
+    fleet: copies,
+    heartbeat: heartbeat(INSTANCE_ID, clock, copies),
+    systemReader: systemReader(tmpdir()),
     serviceName: config.serviceName,
     usageConfig: config.usage,
     usageLog: log,
@@ -147,6 +159,9 @@ export function services(): Services {
   built ??= createServices(config);
   return built;
 }
+
+/** At the start of each invocation of any function. */
+export const noteInvocation = (): void => services().heartbeat.beat();
 
 /** Closes what was built, within the 5 s that the host gives. */
 export async function closeServices(): Promise<void> {
