@@ -127,6 +127,16 @@ describe("the blob store", () => {
     expect(await readAll(store, "a")).toBeUndefined();
   });
 
+  test("a link reads the blob without a key until it expires, and nothing else", async () => {
+    const store = open();
+    await store.put("a", pieces(Buffer.from("abc"), 3), TEXT, signal());
+    const link = await store.link("a", Date.now() + 60_000);
+    expect(await (await fetch(link)).text()).toBe("abc");
+    expect((await fetch(link, { method: "DELETE" })).status).toBe(403);
+    expect((await fetch(link.replace("/a?", "/b?"))).status).toBe(403);
+    expect((await fetch(await store.link("a", Date.now() - 60_000))).status).toBe(403);
+  });
+
   test.each(["", "/a", "a/../b", "a//b", "a b", "a?b", "x".repeat(1001)])(
     "%j is no path of ours",
     async (path) => {

@@ -33,6 +33,11 @@ export interface BlobStore {
     page: { readonly after?: string | undefined; readonly limit: number },
     signal: AbortSignal,
   ): Promise<BlobPage>;
+  /**
+   * An address under which anybody may read the blob, and nothing else, until it expires. Whether there is one is not
+   * asked. Permanent `blob_refused` with code NO_KEY when the connection string holds no key to sign with.
+   */
+  link(path: string, expiresAt: number): Promise<string>;
 }
 
 export interface BlobOptions {
@@ -143,6 +148,17 @@ export function createBlobStore(options: BlobStoreOptions): BlobStore {
       );
       const items: readonly ListedBlob[] = page?.segment.blobItems ?? [];
       return { blobs: items.map(toInfo), next: page?.continuationToken || undefined };
+    },
+    link: async (path, expiresAt) => {
+      invariant(PATH.test(path), "a blob has a plain path");
+      service ??= openContainer(options, timeoutMs);
+      const blob = (await service).getBlobClient(path);
+      const { BlobSASPermissions } = await import("@azure/storage-blob");
+      const permissions = BlobSASPermissions.parse("r");
+      const link = blob.generateSasUrl({ permissions, expiresOn: new Date(expiresAt) });
+      return link.catch(() => {
+        throw permanent("blob_refused", { path, code: "NO_KEY" });
+      });
     },
   };
 }

@@ -97,6 +97,9 @@ create unique index if not exists usage_ledger_adjustment_idx on worker.usage_le
 -- The rows of a batch lie together, so the ranges of pages say enough, and inserting costs nothing.
 create index if not exists usage_ledger_batch_id_idx on worker.usage_ledger
   using brin (batch_id) with (pages_per_range = 32, autosummarize = on);
+-- The same holds for the time of booking.
+create index if not exists usage_ledger_booked_at_idx on worker.usage_ledger
+  using brin (booked_at) with (pages_per_range = 32, autosummarize = on);
 alter table worker.usage_ledger enable row level security;
 grant select, insert on worker.usage_ledger to service_role;
 
