@@ -230,13 +230,13 @@ begin
   select p_id, d.claims, r.ordinal, d.workspace_id, r.content, coalesce(r.headings, '{}'), r.sha256, r.tokens,
     r."pageFrom", r."pageTo", r."charFrom", r."charTo", r.language, r.injection, p_model,
     v_has_vectors and (r.vector is not null or coalesce(r.copy, false)),
-    to_tsvector(
-      case r.language when 'es' then 'pg_catalog.spanish'::regconfig when 'en' then 'pg_catalog.english'::regconfig
-        else 'pg_catalog.simple'::regconfig end,
-      array_to_string(coalesce(r.headings, '{}'), E'\n') || E'\n' || r.content)
+    case when r.language = 'en' then '' else to_tsvector('pg_catalog.spanish', words.text) end
+      || case when r.language = 'es' then '' else to_tsvector('pg_catalog.english', words.text) end
     from jsonb_to_recordset(p_rows) as r (ordinal int, content text, headings text[], sha256 text, tokens int,
       "pageFrom" int, "pageTo" int, "charFrom" int, "charTo" int, language text, injection jsonb, vector text,
       copy boolean)
+   cross join lateral (
+     select array_to_string(coalesce(r.headings, '{}'), E'\n') || E'\n' || r.content as text) words
   on conflict on constraint document_chunks_pkey do nothing;
   get diagnostics v_inserted = row_count;
   if v_has_vectors then
@@ -539,13 +539,14 @@ end $$;
 revoke all on function worker.document_read_chunks from public, anon, authenticated;
 grant execute on function worker.document_read_chunks to service_role;
 
--- A question as a query of any of its words, in the stems of both languages: safe for any text. Nothing but stop words
--- is an empty query, which matches nothing.
+-- A question as a query of any of its words, in the stems of both languages: safe for any text. Nothing but stop words of
+-- one language is an empty query, which matches nothing.
 create or replace function worker.document_or_query(p_question text) returns tsquery
 language sql immutable security invoker set search_path = '' as $$
-  select replace(plainto_tsquery('pg_catalog.spanish', p_question)::text, ' & ', ' | ')::tsquery
-    || replace(plainto_tsquery('pg_catalog.english', p_question)::text, ' & ', ' | ')::tsquery
-    || replace(plainto_tsquery('pg_catalog.simple', p_question)::text, ' & ', ' | ')::tsquery $$;
+  select case when numnode(es) = 0 or numnode(en) = 0 then ''::tsquery
+              else replace(es::text, ' & ', ' | ')::tsquery || replace(en::text, ' & ', ' | ')::tsquery end
+    from (select plainto_tsquery('pg_catalog.spanish', p_question) as es,
+                 plainto_tsquery('pg_catalog.english', p_question) as en) q $$;
 revoke all on function worker.document_or_query from public, anon, authenticated;
 grant execute on function worker.document_or_query to service_role;
 
@@ -593,8 +594,9 @@ begin
      limit least(greatest(p_limit, 1), 50))
   select coalesce(jsonb_agg(jsonb_build_object('documentId', f.document_id, 'name', d.name, 'ordinal', f.ordinal,
       'headings', c.headings, 'pageFrom', c.page_from, 'pageTo', c.page_to, 'language', c.language,
-      'snippet', ts_headline(case c.language when 'es' then 'pg_catalog.spanish'::regconfig
-        when 'en' then 'pg_catalog.english'::regconfig else 'pg_catalog.simple'::regconfig end, c.content, v_query,
+      'snippet', ts_headline(
+        case c.language when 'en' then 'pg_catalog.english'::regconfig else 'pg_catalog.spanish'::regconfig end,
+        c.content, v_query,
         'StartSel=**, StopSel=**, MaxWords=40, MinWords=20, MaxFragments=2, FragmentDelimiter=" … "'),
       'content', c.content, 'injection', c.injection, 'score', f.score, 'wordRank', f.word_score,
       'similarity', f.similarity) order by f.score desc, f.document_id, f.ordinal), '[]')

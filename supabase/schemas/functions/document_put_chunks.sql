@@ -30,13 +30,13 @@ begin
   select p_id, d.claims, r.ordinal, d.workspace_id, r.content, coalesce(r.headings, '{}'), r.sha256, r.tokens,
     r."pageFrom", r."pageTo", r."charFrom", r."charTo", r.language, r.injection, p_model,
     v_has_vectors and (r.vector is not null or coalesce(r.copy, false)),
-    to_tsvector(
-      case r.language when 'es' then 'pg_catalog.spanish'::regconfig when 'en' then 'pg_catalog.english'::regconfig
-        else 'pg_catalog.simple'::regconfig end,
-      array_to_string(coalesce(r.headings, '{}'), E'\n') || E'\n' || r.content)
+    case when r.language = 'en' then '' else to_tsvector('pg_catalog.spanish', words.text) end
+      || case when r.language = 'es' then '' else to_tsvector('pg_catalog.english', words.text) end
     from jsonb_to_recordset(p_rows) as r (ordinal int, content text, headings text[], sha256 text, tokens int,
       "pageFrom" int, "pageTo" int, "charFrom" int, "charTo" int, language text, injection jsonb, vector text,
       copy boolean)
+   cross join lateral (
+     select array_to_string(coalesce(r.headings, '{}'), E'\n') || E'\n' || r.content as text) words
   on conflict on constraint document_chunks_pkey do nothing;
   get diagnostics v_inserted = row_count;
   if v_has_vectors then

@@ -42,8 +42,9 @@ begin
      limit least(greatest(p_limit, 1), 50))
   select coalesce(jsonb_agg(jsonb_build_object('documentId', f.document_id, 'name', d.name, 'ordinal', f.ordinal,
       'headings', c.headings, 'pageFrom', c.page_from, 'pageTo', c.page_to, 'language', c.language,
-      'snippet', ts_headline(case c.language when 'es' then 'pg_catalog.spanish'::regconfig
-        when 'en' then 'pg_catalog.english'::regconfig else 'pg_catalog.simple'::regconfig end, c.content, v_query,
+      'snippet', ts_headline(
+        case c.language when 'en' then 'pg_catalog.english'::regconfig else 'pg_catalog.spanish'::regconfig end,
+        c.content, v_query,
         'StartSel=**, StopSel=**, MaxWords=40, MinWords=20, MaxFragments=2, FragmentDelimiter=" … "'),
       'content', c.content, 'injection', c.injection, 'score', f.score, 'wordRank', f.word_score,
       'similarity', f.similarity) order by f.score desc, f.document_id, f.ordinal), '[]')

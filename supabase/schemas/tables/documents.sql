@@ -77,7 +77,7 @@ create table if not exists worker.document_chunks (
   injection jsonb not null,                -- {riskScore, flags, patterns}
   embedding_model text not null,
   has_vector boolean not null,             -- false = found by its words only
-  fts tsvector not null,                   -- headings and content, in the stems of its language
+  fts tsvector not null,                   -- headings and content, in the stems of its language; of both when unknown
   constraint document_chunks_pkey primary key (document_id, version, ordinal),
   constraint document_chunks_document_id_fkey foreign key (document_id) references worker.documents (id)
     on delete cascade,

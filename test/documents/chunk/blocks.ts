@@ -57,15 +57,13 @@ export const documents: fc.Arbitrary<Block[]> = fc.array(
     },
     {
       weight: 1,
-      arbitrary: fc
-        .tuple(fc.option(row, { nil: undefined }), fc.array(row, { maxLength: 12 }))
-        .map(
-          ([header, rows]): Block => ({
-            kind: "table",
-            rows,
-            ...(header === undefined ? {} : { header }),
-          }),
-        ),
+      arbitrary: fc.tuple(fc.option(row, { nil: undefined }), fc.array(row, { maxLength: 12 })).map(
+        ([header, rows]): Block => ({
+          kind: "table",
+          rows,
+          ...(header === undefined ? {} : { header }),
+        }),
+      ),
     },
     {
       weight: 1,
