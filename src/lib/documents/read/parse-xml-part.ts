@@ -24,7 +24,7 @@ export function parseXmlPart(
   allowance: Allowance,
   handlers: XmlHandlers,
 ): void {
-  const parser = new SaxesParser({ position: false });
+  const parser = new SaxesParser({ position: false, xmlns: false });
   let depth = 0;
   parser.on("opentag", (tag) => {
     if (++depth > DEPTH_MAX) throw permanent("document_corrupt", { reason: "xml_depth" });

@@ -15,6 +15,14 @@ export interface ReadTask {
   readonly depth: number;
   readonly allowance: Allowance;
   readonly ocr?: OcrOptions | undefined;
+  /** Reads it like a document, as a section. What cannot be read is a warning of the mail around it. */
+  readAttachment(attachment: Attachment): Promise<void>;
+}
+
+export interface Attachment {
+  readonly bytes: Uint8Array;
+  readonly name: string;
+  readonly declaredCharset?: string | undefined;
 }
 
 /** What a reader says besides its blocks. */
