@@ -2,6 +2,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Clock } from "../kernel/clock.ts";
 import { createRoutes, json, PUBLIC, type WebEnv } from "../runtime/routes.http.ts";
 import type { CachedHealth } from "./cached-health.ts";
+import { microseconds } from "./instants.ts";
 import type { ComponentStatus, Health } from "./probe-backends.ts";
 
 export interface ProbeDeps {
@@ -90,6 +91,3 @@ export function overallStatus(parts: Omit<Health, "checkedAt">): ComponentStatus
 
 const connection = (status: ComponentStatus): "connected" | "disconnected" =>
   status === "unavailable" ? "disconnected" : "connected";
-
-/** The requirements show six digits; the clock has three. */
-const microseconds = (ms: number): string => new Date(ms).toISOString().replace("Z", "000Z");
