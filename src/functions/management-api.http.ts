@@ -1,6 +1,10 @@
 import { app } from "@azure/functions";
+import { documentRoutes } from "../lib/documents/documents.http.ts";
+import { searchRoutes } from "../lib/documents/search.http.ts";
 import { alertRoutes } from "../lib/ops/alerts.http.ts";
 import { auditLogRoutes } from "../lib/ops/audit-log.http.ts";
+import { deadLetterRoutes } from "../lib/queue/dead-letters.http.ts";
+import { workRoutes } from "../lib/queue/work.http.ts";
 import { apiDocsRoutes } from "../lib/runtime/api-docs.http.ts";
 import { createWebApp, HTTP_METHODS, mountWebApp } from "../lib/runtime/web-app.http.ts";
 import { auditRoutes } from "../lib/usage/audit.http.ts";
@@ -20,8 +24,12 @@ web.route("/", periodRoutes(services)); // before /usage/{tenant}
 web.route("/", usageRoutes(services));
 web.route("/", usageExplainRoutes(services));
 web.route("/", quarantineRoutes(services));
+web.route("/", workRoutes(services));
+web.route("/", deadLetterRoutes(services));
 web.route("/", alertRoutes(services));
 web.route("/", auditLogRoutes(services));
+web.route("/", searchRoutes(services)); // before /documents/{id}
+web.route("/", documentRoutes(services));
 web.route("/", apiDocsRoutes(web));
 
 // The name sorts last on purpose: the host tries routes in the order of the function names, and this one takes all.

@@ -3,6 +3,7 @@ import type { Rpc } from "../runtime/rpc.supabase.ts";
 import { createWorkQueue, type WorkQueue } from "./enqueue-work.ts";
 import type { WorkSpec } from "./work.ts";
 import { workBooks, workClaims, workSweeps } from "./work-ledger.supabase.ts";
+import { type WorkOffice, type WorkReads, workOffice, workReads } from "./work-office.supabase.ts";
 import type { WorkBooks, WorkClaims, WorkSender, WorkSweeps } from "./work-ports.ts";
 
 export interface QueueServices {
@@ -13,6 +14,8 @@ export interface QueueServices {
   readonly workClaims: WorkClaims;
   readonly workSweeps: WorkSweeps;
   readonly workSender: WorkSender;
+  readonly workReads: WorkReads;
+  readonly workOffice: WorkOffice;
   /** Aborts when this process is about to end: what it works on is released and counts nothing. */
   readonly stopping: AbortSignal;
   readonly workUnderWay: Set<Promise<unknown>>;
@@ -41,6 +44,8 @@ export function queueServices(options: QueueServicesOptions): QueueServices {
     workClaims: workClaims(rpc, { specs, worker, random }),
     workSweeps: workSweeps(rpc, specs),
     workSender: sender,
+    workReads: workReads(rpc),
+    workOffice: workOffice(rpc, specs),
     stopping: stop.signal,
     workUnderWay: underWay,
     stopWork: async () => {

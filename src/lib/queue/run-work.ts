@@ -10,6 +10,7 @@ import type { WorkResult } from "./work.ts";
 import { type Delivery, evidenceOf, sourceOf } from "./work-message.ts";
 import type {
   ClaimedItem,
+  EndedItem,
   Settled,
   Settlement,
   WorkBooks,
@@ -69,6 +70,7 @@ async function workOn<S extends RunWorkDeps>(
       return;
     }
     case "ended":
+      noteQuarantine(claim.item, run);
       await tellFeature(deps, work, [claim.item], run);
       await deps.workSender.send(claim.send, run.signal);
       return;
@@ -77,6 +79,10 @@ async function workOn<S extends RunWorkDeps>(
     case "throttled":
       return;
   }
+}
+
+function noteQuarantine({ id, kind, code }: EndedItem, run: Run): void {
+  if (code === "work_poison") run.log.error("work_item_quarantined", { itemId: id, kind });
 }
 
 /** The id of the message's item, made of it when another producer sent it; undefined when it is a dead letter now. */

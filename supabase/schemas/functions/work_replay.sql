@@ -3,7 +3,7 @@
 --   p_filter      {kind?, tenant?, code?, until?}; goes with p_limit, 1 .. 1000
 --   p_per_second  that many start in a second, 1 .. 1000
 --   p_dry_run     only says what would happen
---   p_known       kinds that somebody works on; the others stay dead
+--   p_known       kinds that somebody works on; the others stay dead, and so do messages that were never items
 --   returns  {replayId (null on a dry run), moved, skipped, items: [{id, kind, outcome, dueAt}], isMore}
 --            outcome = moved | not_dead | duplicate (its dedupe key is live again) | not_replayable | unknown
 --   raises   WK001 work_argument_invalid
@@ -28,7 +28,7 @@ begin
   if v_ids is null then
     select array_agg(id order by seq) into v_ids from (
       select id, seq from worker.work_items
-       where state = 'dead' and kind = any (p_known)
+       where state = 'dead' and kind = any (p_known) and not coalesce(evidence, '{}') ? 'message'
          and (p_filter ->> 'kind' is null or kind = p_filter ->> 'kind')
          and (p_filter ->> 'tenant' is null or tenant = p_filter ->> 'tenant')
          and (p_filter ->> 'code' is null or code = p_filter ->> 'code')
@@ -45,7 +45,7 @@ begin
     select * into i from worker.work_items where id = v_id for update;
     v_due := null;
     v_outcome := case when not found then 'unknown' when i.state <> 'dead' then 'not_dead'
-                      when i.kind <> all (p_known) then 'not_replayable' else 'moved' end;
+                      when i.kind <> all (p_known) or coalesce(i.evidence, '{}') ? 'message' then 'not_replayable' else 'moved' end;
     if v_outcome = 'moved' and i.dedupe_key is not null and exists (
       select from worker.work_items where kind = i.kind and tenant = i.tenant and dedupe_key = i.dedupe_key
          and state in ('queued', 'running', 'retrying')) then
