@@ -85,6 +85,12 @@ const origins = z
   )
   .transform((list) => list.map((text) => new URL(text).origin));
 
+/** The key of a deployment travels in a header: in the clear only to this machine. */
+const secureUrl = webUrl.refine(
+  (text) => /^https:/i.test(text) || /^http:\/\/(localhost|127\.0\.0\.1)(:|\/|$)/i.test(text),
+  "must be an https URL",
+);
+
 /** Switches a lane of the older producers off. */
 const OFF = "off";
 
@@ -93,6 +99,15 @@ const counterPattern = z
   .refine(
     (text) => text === OFF || /^[^*?[\]\\]*\*[^*?[\]\\]+\*$/.test(text),
     "must be off, or prefix*name* with two stars and no other wildcard",
+  );
+
+/** Buckets and containers; a list, because the account also holds what no document is. */
+const containers = z
+  .string()
+  .transform((text) => text.split(",").map((name) => name.trim()))
+  .refine(
+    (list) => list.every((name) => /^[a-z0-9](?:[a-z0-9_-]{1,61})[a-z0-9]$/.test(name)),
+    "must be names of buckets or containers separated by commas",
   );
 
 const tenants = z
@@ -146,6 +161,8 @@ export const SETTINGS = z.object({
     .enum(["beside", "part"], "must be beside or part")
     .default("beside"),
   USAGE_LEGACY_COUNTER_TENANTS: tenants.default([]),
+  DOCUMENT_CONTAINERS: containers.default(["documents"]),
+  DOCUMENT_BYTES_MAX: integer(1024, 26_214_400, 26_214_400),
   RECONCILIATION_ALERT_THRESHOLD: integer(1, 1_000_000_000_000, 1000),
   RECONCILIATION_CRITICAL_THRESHOLD: integer(1, 1_000_000_000_000, 5000),
 });
@@ -189,6 +206,12 @@ export interface Config {
     /** Drift in tokens, and records of the legacy pending set, that warn and that are critical. */
     readonly alertThreshold: number;
     readonly criticalThreshold: number;
+  };
+  readonly documents: {
+    /** Buckets and containers that documents may lie in. */
+    readonly containers: readonly string[];
+    /** Of one stored file. */
+    readonly bytesMax: number;
   };
   /** Producers that do not use the log yet. Without a key or pattern that lane is off. */
   readonly legacyUsage: {
@@ -239,6 +262,7 @@ const OWN_PREFIXES = [
   "ENABLE_USAGE",
   "API_KEYS",
   "CORS_",
+  "DOCUMENT_",
   "ENTRA_",
   "UPSTASH_REDIS_",
 ];
@@ -331,6 +355,7 @@ function toConfig(s: Settings): Config {
       alertThreshold: s.RECONCILIATION_ALERT_THRESHOLD,
       criticalThreshold: s.RECONCILIATION_CRITICAL_THRESHOLD,
     },
+    documents: { containers: s.DOCUMENT_CONTAINERS, bytesMax: s.DOCUMENT_BYTES_MAX },
     legacyUsage: {
       ...(pendingKey === OFF ? {} : { pendingKey }),
       ...(pattern === OFF ? {} : { counterPattern: pattern }),

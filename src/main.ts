@@ -15,6 +15,7 @@ import "./functions/observe-usage.timer.ts";
 import "./functions/process-work.queue.ts";
 import "./functions/reconcile-shard.queue.ts";
 import "./functions/reconcile-shard-poison.queue.ts";
+import "./functions/sweep-documents.timer.ts";
 import "./functions/sweep-work.timer.ts";
 import "./functions/usage-alerts.timer.ts";
 import "./functions/weekly-consolidation.timer.ts";

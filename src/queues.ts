@@ -1,3 +1,4 @@
+import { DOCUMENT_SPEC } from "./lib/documents/document-spec.ts";
 import type { WorkSpec } from "./lib/queue/work.ts";
 import { workQueuesOf } from "./lib/queue/work-message.ts";
 import { AUDIT_QUEUE } from "./lib/usage/audit-queue.storage.ts";
@@ -17,7 +18,7 @@ export const WORK_QUEUES = {
 } as const;
 
 /** Kinds of work items; each has one queue for each priority. What runs them stands in work.ts. */
-export const WORK_SPECS: readonly WorkSpec[] = [];
+export const WORK_SPECS: readonly WorkSpec[] = [DOCUMENT_SPEC];
 
 export const STORAGE_QUEUES: readonly string[] = [
   ...Object.values(WORK_QUEUES),

@@ -1,6 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { tmpdir } from "node:os";
 import type { Config } from "./config.ts";
+import { documentQueueOf } from "./lib/documents/document-queue.ts";
+import { documentServices } from "./lib/documents/document-services.supabase.ts";
+import { createLexHash } from "./lib/documents/embed/lex-hash.ts";
+import { azureObjects } from "./lib/documents/stored-objects.storage.ts";
 import { type Clock, systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
 import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
@@ -13,13 +17,13 @@ import { databaseProbe } from "./lib/ops/probes.supabase.ts";
 import { fleet } from "./lib/ops/status-fleet.supabase.ts";
 import { heartbeat } from "./lib/ops/status-fleet.ts";
 import { systemReader } from "./lib/ops/status-system.ts";
-import { queueServices } from "./lib/queue/queue-services.supabase.ts";
+import { type QueueServices, queueServices } from "./lib/queue/queue-services.supabase.ts";
 import { workSender } from "./lib/queue/work-sender.storage.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { invocationLogger } from "./lib/runtime/current-run.ts";
 import { entraTokens } from "./lib/runtime/entra-tokens.ts";
 import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
-import { createRpc } from "./lib/runtime/rpc.supabase.ts";
+import { createRpc, type Rpc } from "./lib/runtime/rpc.supabase.ts";
 import { startLogger } from "./lib/runtime/start-logger.ts";
 import {
   auditLedger,
@@ -112,6 +116,7 @@ export function createServices(config: Config, clock = systemClock) {
     eventPruner: eventPruner(slow.rpc),
     usageFacts: usageFacts(slow.rpc),
     ...queue,
+    ...documentsOf(config, rpc, queue),
     legacyConfig,
     pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
     pendingLedger: pendingLedger(rpc),
@@ -131,6 +136,16 @@ export function createServices(config: Config, clock = systemClock) {
     },
   } as const;
 }
+
+const documentsOf = (config: Config, rpc: Rpc, queue: QueueServices) =>
+  documentServices({
+    rpc,
+    embedder: createLexHash(),
+    documentQueue: documentQueueOf(queue),
+    documents: config.documents,
+    azure: azureObjects(config.storage.connectionString),
+    supabase: config.supabase,
+  });
 
 function admissionOf({ http: { entra, ...http } }: Config, clock: Clock) {
   return entra === undefined ? http : { ...http, tokens: entraTokens({ ...entra, clock }) };

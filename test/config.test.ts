@@ -188,6 +188,16 @@ const REVIEWED: Record<
     accepts: ["acme", "acme, 7c9e6679-7425-40de-944b-e07fc1f90ae7"],
     refuses: ["acme,,beta", ",acme"],
   },
+  DOCUMENT_CONTAINERS: {
+    default: ["documents"],
+    accepts: ["documents", "uploads, kb-files"],
+    refuses: ["Documents", "a", "documents;uploads", "../azure-webjobs"],
+  },
+  DOCUMENT_BYTES_MAX: {
+    default: 26_214_400,
+    accepts: ["1024", "26214400"],
+    refuses: ["0", "26214401", "25MB"],
+  },
   RECONCILIATION_ALERT_THRESHOLD: {
     default: 1000,
     accepts: ["1", "1000000000000"],

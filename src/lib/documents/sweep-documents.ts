@@ -52,5 +52,7 @@ export async function sweepDocuments(
   }
   const before = deps.clock.now() - DELETED_KEPT_MS;
   const pruned = await deps.documentSweeps.prune(before, PRUNE_MAX, run.signal);
-  return { swept: waiting.length - failed, failed, pruned };
+  const report = { swept: waiting.length - failed, failed, pruned };
+  run.note(report);
+  return report;
 }
