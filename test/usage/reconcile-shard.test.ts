@@ -36,6 +36,21 @@ describe("reconciling", () => {
     ]);
   });
 
+  test("names with quotes, braces, commas and backslashes arrive as they are", async () => {
+    const odd = String.raw`{"NULL",\"a\b'}`;
+    const acme = tenant(odd);
+    await world.record({ tenant: acme, agentId: odd, conversationId: "NULL" });
+    await world.record({ tenant: acme, conversationId: " ñ, 漢 " });
+    await world.reconcile();
+    const rows = await world.database.sql`
+      select agent_id, conversation_id from worker.usage_events
+       where tenant = ${acme} order by agent_id nulls last`;
+    expect(rows).toEqual([
+      { agent_id: odd, conversation_id: "NULL" },
+      { agent_id: null, conversation_id: " ñ, 漢 " },
+    ]);
+  });
+
   test("a second run books nothing", async () => {
     const acme = tenant("acme");
     await world.record({ tenant: acme });

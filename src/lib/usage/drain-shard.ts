@@ -143,10 +143,11 @@ export async function drainShard(deps: DrainDeps, order: DrainOrder, run: Run): 
   const until = deps.clock.now() + sliceMs;
   const done = { batches: 0, applied: 0, dup: 0, bad: 0, forks: 0, stale: 0 };
   let cursor = lease.cursor;
+  let ahead: Promise<LogRead> | undefined;
   for (let turn = 0; turn < BATCHES_MAX && deps.clock.now() < until; turn += 1) {
     if (isPast(cursor, cut)) return { kind: "passed", cursor };
-    const page = { shard, cursor, max: batchMax, upTo: cut?.n };
-    const whole = await deps.usageLog.read(page, run.signal);
+    const whole = await (ahead ?? readPage(deps, order, cursor, run));
+    ahead = undefined;
     const read = cut === undefined ? whole : cutOff(whole, cut);
     if (read === undefined) return { kind: "passed", cursor };
     const step = planStep(cursor, read, batchMax);
@@ -157,14 +158,17 @@ export async function drainShard(deps: DrainDeps, order: DrainOrder, run: Run): 
       done.forks += 1;
       continue;
     }
+    const next = { inc: cursor.inc, ...step.batch.end };
+    if (!step.isLast) ahead = readAhead(deps, order, next, run);
     const result = await book(deps, order, cursor, step.batch, run);
     if (result.kind === "fenced") return { kind: "fenced", cursor };
     if (result.kind === "stale") {
       cursor = await deps.usageLedger.cursor(shard, run.signal);
+      ahead = undefined;
       done.stale += 1;
       continue;
     }
-    cursor = { inc: cursor.inc, ...step.batch.end };
+    cursor = next;
     done.batches += 1;
     done.applied += result.applied;
     done.dup += result.dup;
@@ -173,9 +177,29 @@ export async function drainShard(deps: DrainDeps, order: DrainOrder, run: Run): 
     if (result.trim !== null) await trim(deps, shard, cursor.inc, result.trim, run);
     if (step.isLast && (cut === undefined || cursor.n === cut.n))
       return { kind: "drained", cursor };
-    if (done.batches % REPORT_EVERY_BATCHES === 1) await order.report?.();
+    if (done.batches % REPORT_EVERY_BATCHES === 0) await order.report?.();
   }
   return { kind: "sliced", cursor };
+}
+
+function readPage(
+  deps: DrainDeps,
+  { shard, cut }: DrainOrder,
+  cursor: Cursor,
+  run: Run,
+): Promise<LogRead> {
+  const page = { shard, cursor, max: deps.usageConfig.batchMax, upTo: cut?.n };
+  return deps.usageLog.read(page, run.signal);
+}
+
+/**
+ * The page after a batch, while that batch is booked. No guarantee rests on the order: what was read is compared with the
+ * cursor when it is booked, as after any wait. Whoever takes the page sees its failure; when nobody does, nothing failed.
+ */
+function readAhead(deps: DrainDeps, order: DrainOrder, cursor: Cursor, run: Run): Promise<LogRead> {
+  const page = readPage(deps, order, cursor, run);
+  page.catch(() => {});
+  return page;
 }
 
 const isPast = (cursor: Cursor, cut: Cut | undefined): boolean =>

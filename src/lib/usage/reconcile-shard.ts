@@ -17,6 +17,8 @@ export interface ShardReport {
 export interface ShardReports {
   /** Idempotent: the numbers are recomputed from the batches of the run. */
   report(report: ShardReport, signal: AbortSignal): Promise<void>;
+  /** The last report of a shard, and the end of its lease; a fence of null or of an older lease ends none. */
+  finish(report: ShardReport, fence: string | null, signal: AbortSignal): Promise<void>;
 }
 
 export interface ShardQueue {
@@ -47,13 +49,20 @@ export async function reconcileShard(
     return deps.shardQueue.send([nextPart(message)], BUSY_DELAY_SECONDS, run.signal);
   }
   const held = lease ?? { fence: null, cursor: await deps.usageLedger.cursor(shard, run.signal) };
+  const { fence } = held;
   const report = () => deps.shardReports.report({ runId, shard, state: "running" }, run.signal);
-  const { kind } = await drainShard(deps, { shard, runId, lease: held, report }, run).finally(() =>
-    release(deps, shard, held.fence),
-  );
-  run.note({ outcome: kind });
-  if (kind === "sliced") return deps.shardQueue.send([nextPart(message)], 0, run.signal);
-  await deps.shardReports.report({ runId, shard, state: "done" }, run.signal);
+  try {
+    const { kind } = await drainShard(deps, { shard, runId, lease: held, report }, run);
+    run.note({ outcome: kind });
+    if (kind !== "sliced") {
+      return await deps.shardReports.finish({ runId, shard, state: "done" }, fence, run.signal);
+    }
+  } catch (error) {
+    await release(deps, shard, fence);
+    throw error;
+  }
+  await release(deps, shard, fence);
+  return deps.shardQueue.send([nextPart(message)], 0, run.signal);
 }
 
 const nextPart = (message: ShardMessage): ShardMessage => ({ ...message, part: message.part + 1 });
