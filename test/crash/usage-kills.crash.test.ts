@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startNodeChild } from "../../local/backends/child-process.ts";
+import { progressOf } from "../support/progress.ts";
 import { openUsageWorld, signal, type UsageWorld } from "../support/usage-world.ts";
 
 /**
@@ -10,6 +11,7 @@ import { openUsageWorld, signal, type UsageWorld } from "../support/usage-world.
  */
 const KILLS = Number(process.env["USAGE_KILLS"] ?? 8);
 const TENANTS = 40;
+const wasKilled = progressOf("workers killed", KILLS);
 const WORKER = new URL("./drain-worker.child.ts", import.meta.url);
 
 let world: UsageWorld;
@@ -66,5 +68,6 @@ async function killWorkers(times: number): Promise<void> {
     const worker = await startNodeChild("drain worker", WORKER, args, { ready: /^(READY)/m });
     await sleep(20 + Math.random() * 600);
     await worker.kill();
+    wasKilled();
   }
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { createUsageProducer, type UsageProducer } from "../../src/lib/usage/usage-producer.ts";
 import type { UsageRecord } from "../../src/lib/usage/usage-record.ts";
 import { failCalls, Killed } from "../support/failing-calls.ts";
+import { progressOf } from "../support/progress.ts";
 import { type RedisSnapshot, redisSnapshots } from "../support/redis-snapshot.ts";
 import { openUsageWorld, signal, type UsageWorld } from "../support/usage-world.ts";
 
@@ -132,6 +133,7 @@ const wipe = () =>
 test(
   "no history of crashes, rewinds and retries loses or doubles a token",
   async () => {
+    const hadHistory = progressOf("histories", RUNS);
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), async (steps) => {
         await world.server.flush();
@@ -160,6 +162,7 @@ test(
         await expectExact(history);
         if (!steps.some(({ do: what }: Step) => what === "flush" || what === "rewind"))
           await expectCalm();
+        hadHistory();
       }),
       { numRuns: RUNS, endOnFailure: RUNS <= 20 },
     );
