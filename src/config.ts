@@ -1,119 +1,25 @@
 import { z } from "zod";
-import { type ApiKey, parseApiKeys } from "./lib/kernel/api-keys.ts";
+import type { ApiKey } from "./lib/kernel/api-keys.ts";
 import { AppError, type FieldFault } from "./lib/kernel/errors.ts";
-import { NcrontabError, parseNcrontab } from "./lib/kernel/ncrontab.ts";
+import {
+  apiKeys,
+  audiences,
+  boolean,
+  connectionString,
+  containers,
+  counterPattern,
+  integer,
+  OFF,
+  origins,
+  redisUrls,
+  schedule,
+  secureUrl,
+  tenants,
+  webUrl,
+} from "./lib/kernel/setting-kinds.ts";
 
 /** What the platform leaves in a setting when a Key Vault reference could not be resolved. */
 const UNRESOLVED_REFERENCE = /^@Microsoft\.KeyVault\(/i;
-
-const integer = (min: number, max: number, fallback: number) =>
-  z
-    .string()
-    .regex(/^\d{1,16}$/, "must be a whole number")
-    .transform(Number)
-    .refine((n) => n >= min && n <= max, `must be between ${min} and ${max}`)
-    .default(fallback);
-
-const TRUE = new Set(["true", "1", "yes", "on"]);
-const FALSE = new Set(["false", "0", "no", "off"]);
-const boolean = (fallback: boolean) =>
-  z
-    .string()
-    .transform((text) => text.toLowerCase())
-    .refine((text) => TRUE.has(text) || FALSE.has(text), "must be true or false")
-    .transform((text) => TRUE.has(text))
-    .default(fallback);
-
-/** Five or six fields in UTC; the message names the position, the field and the reason. */
-const schedule = (fallback: string) => z.string().superRefine(refuseBadSchedule).default(fallback);
-
-function refuseBadSchedule(text: string, context: z.RefinementCtx): void {
-  try {
-    parseNcrontab(text);
-  } catch (error) {
-    if (!(error instanceof NcrontabError)) throw error;
-    const at = error.position === 0 ? "" : `field ${error.position}: `;
-    context.addIssue({ code: "custom", message: `not a schedule: ${at}${error.reason}` });
-  }
-}
-
-const webUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
-
-/** One Redis, or nodes of a cluster separated by commas. A password may contain one: a new URL starts with its scheme. */
-const redisUrls = z
-  .string()
-  .refine(
-    (text) => text.split(/,\s*(?=rediss?:\/\/)/).every((url) => isRedisUrl(url.trim())),
-    "must be redis:// or rediss:// URLs with a host and at most a database number, several separated by commas",
-  );
-
-function isRedisUrl(text: string): boolean {
-  if (!/^rediss?:\/\/\S+$/.test(text) || !URL.canParse(text)) return false;
-  const { hostname, pathname } = new URL(text);
-  return hostname !== "" && /^(\/\d{0,3})?$/.test(pathname);
-}
-
-const connectionString = z
-  .string()
-  .regex(
-    /(^|;)\s*(UseDevelopmentStorage=true|AccountName=|QueueEndpoint=)/i,
-    "must be the connection string of a storage account",
-  );
-
-const apiKeys = z.string().transform((text, context): readonly ApiKey[] => {
-  const parsed = parseApiKeys(text);
-  if (parsed.kind === "keys") return parsed.keys;
-  context.addIssue({ code: "custom", message: parsed.reason });
-  return z.NEVER;
-});
-
-const audiences = z
-  .string()
-  .transform((text) => text.split(/[\s,]+/).filter((audience) => audience !== ""))
-  .refine(
-    (list) => list.length > 0 && list.every((audience) => /^[\w:/.~-]{1,200}$/.test(audience)),
-    "must be a client id, an application id URI, or both, separated by a comma",
-  );
-
-/** Written as browsers send them: in lower case, without the port that the scheme implies. */
-const origins = z
-  .string()
-  .transform((text) => text.split(/[\s,]+/).filter((origin) => origin !== ""))
-  .refine(
-    (list) => list.every((text) => /^https?:\/\/[^/\s*@?#]+\/?$/i.test(text) && URL.canParse(text)),
-    "must be origins such as https://app.example.com, separated by commas; no path, no wildcard",
-  )
-  .transform((list) => list.map((text) => new URL(text).origin));
-
-/** The key of a deployment travels in a header: in the clear only to this machine. */
-const secureUrl = webUrl.refine(
-  (text) => /^https:/i.test(text) || /^http:\/\/(localhost|127\.0\.0\.1)(:|\/|$)/i.test(text),
-  "must be an https URL",
-);
-
-/** Switches a lane of the older producers off. */
-const OFF = "off";
-
-const counterPattern = z
-  .string()
-  .refine(
-    (text) => text === OFF || /^[^*?[\]\\]*\*[^*?[\]\\]+\*$/.test(text),
-    "must be off, or prefix*name* with two stars and no other wildcard",
-  );
-
-/** Buckets and containers; a list, because the account also holds what no document is. */
-const containers = z
-  .string()
-  .transform((text) => text.split(",").map((name) => name.trim()))
-  .refine(
-    (list) => list.every((name) => /^[a-z0-9](?:[a-z0-9_-]{1,61})[a-z0-9]$/.test(name)),
-    "must be names of buckets or containers separated by commas",
-  );
-
-const tenants = z
-  .string()
-  .transform((text) => text.split(",").map((tenant) => tenant.trim()))
-  .refine((list) => list.every((tenant) => tenant !== ""), "must be tenants separated by commas");
 
 /**
  * Every setting of the service: the name is public interface, an empty value counts as absent. Each has a row in
@@ -163,15 +69,28 @@ export const SETTINGS = z.object({
   USAGE_LEGACY_COUNTER_TENANTS: tenants.default([]),
   DOCUMENT_CONTAINERS: containers.default(["documents"]),
   DOCUMENT_BYTES_MAX: integer(1024, 26_214_400, 26_214_400),
+  EMBEDDER: z
+    .enum(["lex-hash-v1", "azure-openai"], "must be lex-hash-v1 or azure-openai")
+    .default("lex-hash-v1"),
+  AZURE_OPENAI_ENDPOINT: secureUrl.optional(),
+  AZURE_OPENAI_EMBEDDING_DEPLOYMENT: z
+    .string()
+    .regex(/^[\w.-]{1,64}$/, "must be letters, digits, hyphens, underscores and points")
+    .default("text-embedding-3-small"),
+  AZURE_OPENAI_API_KEY: z.string().max(200, "must have at most 200 characters").optional(),
+  AZURE_OPENAI_EMBEDDING_TPM: integer(10_000, 100_000_000, 120_000),
   RECONCILIATION_ALERT_THRESHOLD: integer(1, 1_000_000_000_000, 1000),
   RECONCILIATION_CRITICAL_THRESHOLD: integer(1, 1_000_000_000_000, 5000),
 });
 
 type Settings = z.infer<typeof SETTINGS>;
 export type SettingName = keyof Settings;
+export type ScheduleSetting = Extract<SettingName, `${string}SCHEDULE${string}`>;
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Config {
+  /** Of every timer, by the name of its setting. */
+  readonly schedules: Readonly<Record<ScheduleSetting, string>>;
   readonly serviceName: string;
   readonly environment: string;
   readonly storage: { readonly connectionString: string };
@@ -213,6 +132,16 @@ export interface Config {
     /** Of one stored file. */
     readonly bytesMax: number;
   };
+  /** Without `azureOpenAi` texts are embedded offline. */
+  readonly embedder: {
+    readonly azureOpenAi?: {
+      readonly endpoint: string;
+      readonly deployment: string;
+      /** Without one the identity of the app signs in. */
+      readonly apiKey?: string;
+      readonly tokensPerMinute: number;
+    };
+  };
   /** Producers that do not use the log yet. Without a key or pattern that lane is off. */
   readonly legacyUsage: {
     readonly pendingKey?: string;
@@ -236,6 +165,7 @@ export function loadConfig(env: Environment = process.env): Config {
     ...(parsed.success ? [] : schemaFaults(parsed.error, present)),
     ...redisFaults(present),
     ...entraFaults(present),
+    ...embedderFaults(present),
   ];
   if (!parsed.success || faults.length > 0) throw configInvalid(faults);
   return toConfig(parsed.data);
@@ -247,7 +177,7 @@ export function loadConfig(env: Environment = process.env): Config {
  * moment later.
  */
 export function scheduleOf(
-  name: Extract<SettingName, `${string}SCHEDULE${string}`>,
+  name: ScheduleSetting,
   env: Environment = process.env,
 ): string {
   const given = env[name]?.trim();
@@ -263,6 +193,8 @@ const OWN_PREFIXES = [
   "API_KEYS",
   "CORS_",
   "DOCUMENT_",
+  "EMBEDDER",
+  "AZURE_OPENAI_",
   "ENTRA_",
   "UPSTASH_REDIS_",
 ];
@@ -310,6 +242,12 @@ function redisFaults(present: Readonly<Record<string, string>>): FieldFault[] {
   return absent.map((field) => ({ field, reason: "is missing (or set REDIS_URL)" }));
 }
 
+function embedderFaults(present: Readonly<Record<string, string>>): FieldFault[] {
+  const isComplete = present["EMBEDDER"] !== "azure-openai" || "AZURE_OPENAI_ENDPOINT" in present;
+  const reason = "is missing (or set EMBEDDER to lex-hash-v1)";
+  return isComplete ? [] : [{ field: "AZURE_OPENAI_ENDPOINT", reason }];
+}
+
 /** One without the other would let nobody in, and nobody would know why. */
 function entraFaults(present: Readonly<Record<string, string>>): FieldFault[] {
   const absent = ["ENTRA_TENANT_ID", "ENTRA_AUDIENCE"].filter((name) => !(name in present));
@@ -329,6 +267,7 @@ function toConfig(s: Settings): Config {
   const { ENTRA_TENANT_ID: tenantId, ENTRA_AUDIENCE: audiences } = s;
   const hasUpstash = url !== undefined && token !== undefined;
   return deepFreeze<Config>({
+    schedules: schedulesOf(s),
     serviceName: s.SERVICE_NAME,
     environment: s.ENVIRONMENT,
     storage: { connectionString: s.AzureWebJobsStorage },
@@ -355,6 +294,7 @@ function toConfig(s: Settings): Config {
       alertThreshold: s.RECONCILIATION_ALERT_THRESHOLD,
       criticalThreshold: s.RECONCILIATION_CRITICAL_THRESHOLD,
     },
+    embedder: embedderOf(s),
     documents: { containers: s.DOCUMENT_CONTAINERS, bytesMax: s.DOCUMENT_BYTES_MAX },
     legacyUsage: {
       ...(pendingKey === OFF ? {} : { pendingKey }),
@@ -363,6 +303,23 @@ function toConfig(s: Settings): Config {
       counterTenants: s.USAGE_LEGACY_COUNTER_TENANTS,
     },
   });
+}
+
+function embedderOf(s: Settings): Config["embedder"] {
+  const { AZURE_OPENAI_ENDPOINT: endpoint, AZURE_OPENAI_API_KEY: apiKey } = s;
+  if (s.EMBEDDER !== "azure-openai" || endpoint === undefined) return {};
+  const azureOpenAi = {
+    endpoint,
+    deployment: s.AZURE_OPENAI_EMBEDDING_DEPLOYMENT,
+    ...(apiKey === undefined ? {} : { apiKey }),
+    tokensPerMinute: s.AZURE_OPENAI_EMBEDDING_TPM,
+  };
+  return { azureOpenAi };
+}
+
+function schedulesOf(settings: Settings): Record<ScheduleSetting, string> {
+  const entries = Object.entries(settings).filter(([name]) => name.includes("SCHEDULE"));
+  return Object.fromEntries(entries) as Record<ScheduleSetting, string>; // the name is what makes it one
 }
 
 function deepFreeze<T extends object>(value: T): T {

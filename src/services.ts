@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import type { Config } from "./config.ts";
 import { documentQueueOf } from "./lib/documents/document-queue.ts";
 import { documentServices } from "./lib/documents/document-services.supabase.ts";
-import { createLexHash } from "./lib/documents/embed/lex-hash.ts";
+import { embedderOf } from "./lib/documents/embed/embedder-of.ts";
 import { azureObjects } from "./lib/documents/stored-objects.storage.ts";
 import { type Clock, systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
@@ -140,7 +140,7 @@ export function createServices(config: Config, clock = systemClock) {
 const documentsOf = (config: Config, rpc: Rpc, queue: QueueServices) =>
   documentServices({
     rpc,
-    embedder: createLexHash(),
+    embedder: embedderOf(config.embedder, systemClock),
     documentQueue: documentQueueOf(queue),
     documents: config.documents,
     azure: azureObjects(config.storage.connectionString),

@@ -198,6 +198,27 @@ const REVIEWED: Record<
     accepts: ["1024", "26214400"],
     refuses: ["0", "26214401", "25MB"],
   },
+  EMBEDDER: {
+    default: "lex-hash-v1",
+    accepts: ["lex-hash-v1"],
+    refuses: ["lex-hash", "openai", "Azure-OpenAI"],
+  },
+  AZURE_OPENAI_ENDPOINT: {
+    default: undefined,
+    accepts: ["https://name.openai.azure.com", "http://127.0.0.1:8080", "http://localhost/"],
+    refuses: ["http://name.openai.azure.com", "name.openai.azure.com", "http://127.0.0.1.evil.com"],
+  },
+  AZURE_OPENAI_EMBEDDING_DEPLOYMENT: {
+    default: "text-embedding-3-small",
+    accepts: ["embed_2", "text-embedding-3-small"],
+    refuses: ["a/b", "d".repeat(65), "with space"],
+  },
+  AZURE_OPENAI_API_KEY: { default: undefined, accepts: ["0123abcd"], refuses: ["k".repeat(201)] },
+  AZURE_OPENAI_EMBEDDING_TPM: {
+    default: 120_000,
+    accepts: ["10000", "100000000"],
+    refuses: ["9999", "100000001", "120k"],
+  },
   RECONCILIATION_ALERT_THRESHOLD: {
     default: 1000,
     accepts: ["1", "1000000000000"],
@@ -255,6 +276,31 @@ const UPSTASH = {
   UPSTASH_REDIS_REST_URL: "https://some-name.upstash.io",
   UPSTASH_REDIS_REST_TOKEN: "AX_secret_token",
 };
+
+describe("the embedder", () => {
+  const AZURE = { EMBEDDER: "azure-openai", AZURE_OPENAI_ENDPOINT: "https://x.openai.azure.com" };
+
+  test("works offline unless Azure OpenAI is chosen, whatever else is set", () => {
+    expect(loadConfig(with_({})).embedder).toEqual({});
+    expect(loadConfig(with_({ ...AZURE, EMBEDDER: "lex-hash-v1" })).embedder).toEqual({});
+  });
+
+  test("of Azure OpenAI signs in with the app's identity unless there is a key", () => {
+    const azureOpenAi = {
+      endpoint: "https://x.openai.azure.com",
+      deployment: "text-embedding-3-small",
+      tokensPerMinute: 120_000,
+    };
+    expect(loadConfig(with_(AZURE)).embedder).toEqual({ azureOpenAi });
+    expect(loadConfig(with_({ ...AZURE, AZURE_OPENAI_API_KEY: "k" })).embedder).toEqual({
+      azureOpenAi: { ...azureOpenAi, apiKey: "k" },
+    });
+  });
+
+  test("of Azure OpenAI needs an endpoint", () => {
+    expect(refusedNames(with_({ EMBEDDER: "azure-openai" }))).toEqual(["AZURE_OPENAI_ENDPOINT"]);
+  });
+});
 
 describe("a configuration that is not valid", () => {
   const BAD: Env = {

@@ -62,6 +62,7 @@ describe("settings", () => {
   test("whose names say so are documented as secrets", () => {
     const secrets = NAMES.filter((name) => rowOf(name)[5] === "yes");
     expect(secrets.sort()).toEqual([
+      "AZURE_OPENAI_API_KEY",
       "AzureWebJobsStorage",
       "REDIS_URL",
       "SUPABASE_KEY",

@@ -59,8 +59,8 @@ function pauseAfter(failure: Failure, attempt: number, backoff: Backoff): number
   return asked > backoff.capMs ? undefined : Math.max(asked, backoffMs(attempt, backoff));
 }
 
-/** Ends early when the signal aborts. */
-const sleepUntil = (ms: number, signal: AbortSignal): Promise<void> =>
+/** Ends early, with an error, when the signal aborts. */
+export const sleepUntil = (ms: number, signal: AbortSignal): Promise<void> =>
   delay(ms, undefined, { signal });
 
 /** Longer waits are nobody's intention, and would hide work from its operator. */
