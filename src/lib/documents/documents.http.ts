@@ -35,9 +35,14 @@ const OneDocument = {
   query: z.object({ workspace: Workspace }),
 };
 
-const Document = DocumentRowSchema.extend({
-  status: z.enum(DOCUMENT_STATUSES).describe("`state` tells it more finely."),
-}).openapi("Document");
+// Made here, of the z that knows the API document, whoever loaded the schemas of the rows before.
+const Document = z
+  .object({
+    ...DocumentRowSchema.shape,
+    status: z.enum(DOCUMENT_STATUSES).describe("`state` tells it more finely."),
+  })
+  .openapi("Document");
+const DocumentChunk = z.object(ChunkRowSchema.shape).openapi("DocumentChunk");
 const shown = (row: DocumentRow) => ({ ...row, status: statusOf(row.state) });
 
 const Accepted = z
@@ -199,7 +204,7 @@ const chunks = createRoute({
       z.object({
         version: z.number().int().nullable(),
         total: z.number().int(),
-        rows: z.array(ChunkRowSchema.openapi("DocumentChunk")),
+        rows: z.array(DocumentChunk),
         next: z.number().int().nullable(),
       }),
     ),

@@ -35,7 +35,7 @@ const search = createRoute({
       "Best first. A question of nothing but stop words finds nothing.",
       z.object({
         model: z.string().describe("Of the vectors. `lex-hash-v1` knows words, not meanings."),
-        hits: z.array(HitSchema.openapi("DocumentHit")),
+        hits: z.array(z.object(HitSchema.shape).openapi("DocumentHit")),
       }),
     ),
   },
