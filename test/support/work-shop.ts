@@ -76,8 +76,18 @@ export const thingWork = (
 const VISIBLE_AGAIN_SECONDS = 30;
 const IDLE_MS = 20;
 
+export interface ShopHabits {
+  readonly random?: () => number;
+  /** A message whose worker vanished comes back after that time. */
+  readonly visibleAgainSeconds?: number;
+}
+
 /** The work queue as a process has it, on a real database and real storage queues, and hands to work it off. */
-export async function openShop(address: ShopAddress, options: SpecOptions = {}): Promise<Shop> {
+export async function openShop(
+  address: ShopAddress,
+  options: SpecOptions = {},
+  { random = Math.random, visibleAgainSeconds = VISIBLE_AGAIN_SECONDS }: ShopHabits = {},
+): Promise<Shop> {
   const { supabase, connectionString } = address;
   const spec = thingSpec(address.queue, options);
   const signal = new AbortController().signal;
@@ -87,7 +97,7 @@ export async function openShop(address: ShopAddress, options: SpecOptions = {}):
   const quiet = testRun().log;
   const sender = workSender(createQueueSender({ connectionString }), specs, quiet);
   const clock = { now: Date.now };
-  const services = { ...queueServices({ rpc: api.rpc, sender, specs }), clock };
+  const services = { ...queueServices({ rpc: api.rpc, sender, specs, random }), clock };
   const queue = (priority: Priority) =>
     new QueueClient(connectionString, workQueueOf(spec.queue, priority));
   const queues = PRIORITIES.map((priority) => ({ priority, client: queue(priority) }));
@@ -97,7 +107,7 @@ export async function openShop(address: ShopAddress, options: SpecOptions = {}):
     let runs = 0;
     const hand = async () => {
       while (runs < runsMax) {
-        const next = await receive(queues);
+        const next = await receive(queues, visibleAgainSeconds);
         if (next === undefined) {
           if (await until()) return;
           await sleep(IDLE_MS);
@@ -143,10 +153,10 @@ interface Received {
 /** The most urgent message there is. */
 async function receive(
   queues: readonly { readonly priority: Priority; readonly client: QueueClient }[],
+  visibilityTimeout: number,
 ): Promise<Received | undefined> {
   for (const { priority, client } of queues) {
-    const options = { visibilityTimeout: VISIBLE_AGAIN_SECONDS };
-    const { receivedMessageItems } = await client.receiveMessages(options);
+    const { receivedMessageItems } = await client.receiveMessages({ visibilityTimeout });
     const [message] = receivedMessageItems;
     if (message !== undefined) return { message, priority, client };
   }
