@@ -176,10 +176,7 @@ export function loadConfig(env: Environment = process.env): Config {
  * throw before the first registration looks to the host like an app without functions; `loadConfig` judges it a
  * moment later.
  */
-export function scheduleOf(
-  name: ScheduleSetting,
-  env: Environment = process.env,
-): string {
+export function scheduleOf(name: ScheduleSetting, env: Environment = process.env): string {
   const given = env[name]?.trim();
   if (given) return given;
   return SETTINGS.shape[name].parse(undefined);
