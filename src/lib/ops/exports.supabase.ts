@@ -3,6 +3,7 @@ import { AppError } from "../kernel/errors.ts";
 import type { Rpc } from "../runtime/rpc.supabase.ts";
 import { FORMATS } from "./export-format.ts";
 import type { ExportLedger, ExportPage, ExportRows } from "./exports.ts";
+import type { ExpiredExports } from "./exports-cleanup.ts";
 import type { Day, ExportSource } from "./exports-plan.ts";
 
 const Count = z.string().regex(/^\d+$/);
@@ -177,5 +178,21 @@ export const exportReads = (rpc: Rpc): ExportReads => ({
   manifest: async (week, signal) => {
     const reply = await rpc("export_read", { p_week: week }, signal);
     return reply === null ? undefined : parseReply(ManifestSchema, reply);
+  },
+});
+
+const Expired = z.array(z.object({ week: z.string(), paths: z.array(z.string()) }));
+
+export const expiredExports = (rpc: Rpc): ExpiredExports => ({
+  expired: async (before, limit, signal) => {
+    const args = { p_before: before, p_limit: limit };
+    return parseReply(Expired, await rpc("export_expired", args, signal));
+  },
+  forget: async (week, { runId, fence }, signal) => {
+    await rpc("export_forget", { p_week: week, p_run: runId, p_fence: fence }, signal);
+  },
+  knownPaths: async (paths, signal) => {
+    const reply = await rpc("export_known_paths", { p_paths: paths }, signal);
+    return parseReply(z.array(z.string()), reply);
   },
 });
