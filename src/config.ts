@@ -6,14 +6,18 @@ import {
   audiences,
   boolean,
   connectionString,
+  container,
   containers,
   counterPattern,
   integer,
+  mailAddress,
+  mailAddresses,
   OFF,
   origins,
   redisUrls,
   schedule,
   secureUrl,
+  smtpUrl,
   tenants,
   webUrl,
 } from "./lib/kernel/setting-kinds.ts";
@@ -79,6 +83,28 @@ export const SETTINGS = z.object({
     .default("text-embedding-3-small"),
   AZURE_OPENAI_API_KEY: z.string().max(200, "must have at most 200 characters").optional(),
   AZURE_OPENAI_EMBEDDING_TPM: integer(10_000, 100_000_000, 120_000),
+  CLEANUP_SCHEDULE: schedule("0 * * * *"),
+  HEALTH_CHECK_SCHEDULE: schedule("* * * * *"),
+  DAILY_REPORTS_SCHEDULE: schedule("0 6 * * *"),
+  WEEKLY_EXPORT_SCHEDULE: schedule("0 2 * * 0"),
+  EXPORT_FORMAT: z.enum(["ndjson", "csv"], "must be ndjson or csv").default("ndjson"),
+  EXPORT_CONTAINER: container.default("worker-exports"),
+  EXPORT_RETAIN_DAYS: integer(14, 4000, 400),
+  REPORT_RETAIN_DAYS: integer(7, 4000, 400),
+  REPORT_EMAIL_TO: mailAddresses.default([]),
+  JOB_RUN_RETAIN_DAYS: integer(1, 400, 30),
+  JOB_RUNS_KEPT: integer(10, 10_000, 200),
+  WORK_RETAIN_DAYS: integer(1, 400, 30),
+  WORK_DEAD_RETAIN_DAYS: integer(1, 800, 90),
+  ALERT_RETAIN_DAYS: integer(7, 400, 400),
+  ALERT_EMAIL_TO: mailAddresses.default([]),
+  ALERT_EMAIL_FROM: mailAddress.optional(),
+  ALERT_RUNBOOK_URL: webUrl.optional(),
+  SLACK_WEBHOOK_URL: secureUrl.optional(),
+  TEAMS_WEBHOOK_URL: secureUrl.optional(),
+  SMTP_URL: smtpUrl.optional(),
+  QUEUE_AGE_WARN_SECONDS: integer(30, 604_800, 900),
+  QUEUE_CANARY_MINUTES: integer(0, 1440, 15),
   RECONCILIATION_ALERT_THRESHOLD: integer(1, 1_000_000_000_000, 1000),
   RECONCILIATION_CRITICAL_THRESHOLD: integer(1, 1_000_000_000_000, 5000),
 });
@@ -142,6 +168,31 @@ export interface Config {
       readonly tokensPerMinute: number;
     };
   };
+  /** What the service does for its operators. */
+  readonly ops: {
+    readonly exports: { readonly format: "ndjson" | "csv"; readonly container: string };
+    /** Days; what is live is kept whatever they say. */
+    readonly retainDays: {
+      readonly runs: number;
+      readonly work: number;
+      readonly deadWork: number;
+      readonly alerts: number;
+      readonly reports: number;
+      readonly exports: number;
+    };
+    /** Of each job, however old. */
+    readonly runsKept: number;
+    readonly queueAgeWarnSeconds: number;
+    /** 0 = no canaries. */
+    readonly canaryMinutes: number;
+    readonly slackUrl?: string;
+    readonly teamsUrl?: string;
+    readonly docsUrl?: string;
+    /** Without one nothing is mailed. */
+    readonly smtp?: { readonly url: string; readonly from: string };
+    readonly alertMailTo: readonly string[];
+    readonly reportMailTo: readonly string[];
+  };
   /** Producers that do not use the log yet. Without a key or pattern that lane is off. */
   readonly legacyUsage: {
     readonly pendingKey?: string;
@@ -166,6 +217,7 @@ export function loadConfig(env: Environment = process.env): Config {
     ...redisFaults(present),
     ...entraFaults(present),
     ...embedderFaults(present),
+    ...mailFaults(present),
   ];
   if (!parsed.success || faults.length > 0) throw configInvalid(faults);
   return toConfig(parsed.data);
@@ -194,6 +246,11 @@ const OWN_PREFIXES = [
   "AZURE_OPENAI_",
   "ENTRA_",
   "UPSTASH_REDIS_",
+  "ALERT_",
+  "EXPORT_",
+  "REPORT_",
+  "JOB_RUN",
+  "QUEUE_",
 ];
 
 /**
@@ -252,6 +309,15 @@ function entraFaults(present: Readonly<Record<string, string>>): FieldFault[] {
   return absent.map((field) => ({ field, reason: "is missing (or unset both ENTRA_ settings)" }));
 }
 
+/** Somebody is to be mailed, and there is no way to, or nobody to do it. */
+function mailFaults(present: Readonly<Record<string, string>>): FieldFault[] {
+  const wanting = ["ALERT_EMAIL_TO", "REPORT_EMAIL_TO"].filter((name) => name in present);
+  if (wanting.length === 0) return [];
+  return ["SMTP_URL", "ALERT_EMAIL_FROM"]
+    .filter((name) => !(name in present))
+    .map((field) => ({ field, reason: `is missing (or unset ${wanting.join(" and ")})` }));
+}
+
 function configInvalid(faults: readonly FieldFault[]): AppError {
   const lines = faults.map(({ field, reason }) => `  ${field}: ${reason}`);
   const message = `The configuration is not valid. See docs/reference/settings.md.\n${lines.join("\n")}`;
@@ -293,6 +359,7 @@ function toConfig(s: Settings): Config {
     },
     embedder: embedderOf(s),
     documents: { containers: s.DOCUMENT_CONTAINERS, bytesMax: s.DOCUMENT_BYTES_MAX },
+    ops: opsOf(s),
     legacyUsage: {
       ...(pendingKey === OFF ? {} : { pendingKey }),
       ...(pattern === OFF ? {} : { counterPattern: pattern }),
@@ -312,6 +379,30 @@ function embedderOf(s: Settings): Config["embedder"] {
     tokensPerMinute: s.AZURE_OPENAI_EMBEDDING_TPM,
   };
   return { azureOpenAi };
+}
+
+function opsOf(s: Settings): Config["ops"] {
+  const { SMTP_URL: url, ALERT_EMAIL_FROM: from } = s;
+  return {
+    exports: { format: s.EXPORT_FORMAT, container: s.EXPORT_CONTAINER },
+    retainDays: {
+      runs: s.JOB_RUN_RETAIN_DAYS,
+      work: s.WORK_RETAIN_DAYS,
+      deadWork: s.WORK_DEAD_RETAIN_DAYS,
+      alerts: s.ALERT_RETAIN_DAYS,
+      reports: s.REPORT_RETAIN_DAYS,
+      exports: s.EXPORT_RETAIN_DAYS,
+    },
+    runsKept: s.JOB_RUNS_KEPT,
+    queueAgeWarnSeconds: s.QUEUE_AGE_WARN_SECONDS,
+    canaryMinutes: s.QUEUE_CANARY_MINUTES,
+    ...(s.SLACK_WEBHOOK_URL === undefined ? {} : { slackUrl: s.SLACK_WEBHOOK_URL }),
+    ...(s.TEAMS_WEBHOOK_URL === undefined ? {} : { teamsUrl: s.TEAMS_WEBHOOK_URL }),
+    ...(s.ALERT_RUNBOOK_URL === undefined ? {} : { docsUrl: s.ALERT_RUNBOOK_URL }),
+    ...(url !== undefined && from !== undefined ? { smtp: { url, from } } : {}),
+    alertMailTo: s.ALERT_EMAIL_TO,
+    reportMailTo: s.REPORT_EMAIL_TO,
+  };
 }
 
 function schedulesOf(settings: Settings): Record<ScheduleSetting, string> {

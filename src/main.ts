@@ -17,6 +17,8 @@ import "./functions/reconcile-shard.queue.ts";
 import "./functions/reconcile-shard-poison.queue.ts";
 import "./functions/sweep-documents.timer.ts";
 import "./functions/sweep-work.timer.ts";
+import "./functions/run-job.queue.ts";
+import "./functions/run-job-poison.queue.ts";
 import "./functions/usage-alerts.timer.ts";
 import "./functions/weekly-consolidation.timer.ts";
 import { loadConfig, unknownSettings } from "./config.ts";

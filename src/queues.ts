@@ -1,4 +1,5 @@
 import { DOCUMENT_SPEC } from "./lib/documents/document-spec.ts";
+import { JOB_QUEUE } from "./lib/jobs/job-queue.storage.ts";
 import type { WorkSpec } from "./lib/queue/work.ts";
 import { workQueuesOf } from "./lib/queue/work-message.ts";
 import { AUDIT_QUEUE } from "./lib/usage/audit-queue.storage.ts";
@@ -15,6 +16,7 @@ export const WORK_QUEUES = {
   usageLegacy: LEGACY_QUEUE,
   usageConsolidations: CONSOLIDATION_QUEUE,
   usageAudits: AUDIT_QUEUE,
+  jobRuns: JOB_QUEUE,
 } as const;
 
 /** Kinds of work items; each has one queue for each priority. What runs them stands in work.ts. */

@@ -1,10 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { tmpdir } from "node:os";
 import type { Config } from "./config.ts";
+import { JOB_SPECS } from "./jobs.ts";
 import { documentQueueOf } from "./lib/documents/document-queue.ts";
 import { documentServices } from "./lib/documents/document-services.supabase.ts";
 import { embedderOf } from "./lib/documents/embed/embedder-of.ts";
 import { azureObjects } from "./lib/documents/stored-objects.storage.ts";
+import { jobApiServices } from "./lib/jobs/job-api-services.supabase.ts";
+import { jobQueue } from "./lib/jobs/job-queue.storage.ts";
+import { jobServices } from "./lib/jobs/job-services.supabase.ts";
 import { type Clock, systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
 import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
@@ -14,9 +17,7 @@ import { cachedHealth } from "./lib/ops/cached-health.ts";
 import { probeBackends } from "./lib/ops/probe-backends.ts";
 import { cacheProbe } from "./lib/ops/probes.redis.ts";
 import { databaseProbe } from "./lib/ops/probes.supabase.ts";
-import { fleet } from "./lib/ops/status-fleet.supabase.ts";
-import { heartbeat } from "./lib/ops/status-fleet.ts";
-import { systemReader } from "./lib/ops/status-system.ts";
+import { statusServices } from "./lib/ops/status-services.supabase.ts";
 import { type QueueServices, queueServices } from "./lib/queue/queue-services.supabase.ts";
 import { workSender } from "./lib/queue/work-sender.storage.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
@@ -77,8 +78,10 @@ export function createServices(config: Config, clock = systemClock) {
   const { dailySchedule } = config.usage;
   const legacyConfig = legacyConfigOf(config);
   const wakeups = workSender(sender, WORK_SPECS, invocationLogger);
-  const copies = fleet(rpc);
   const queue = queueServices({ rpc, sender: wakeups, specs: WORK_SPECS });
+  const health = cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule }));
+  const { schedules } = config;
+  const jobApi = jobApiServices({ rpc, clock, specs: JOB_SPECS, schedules });
   return {
     config,
     clock,
@@ -86,9 +89,6 @@ export function createServices(config: Config, clock = systemClock) {
     alerts: createAlerts({ clock, alertLedger: alertLedger(rpc), log: invocationLogger }),
     incidents: incidents(rpc),
     auditLog: auditLog(rpc),
-    fleet: copies,
-    heartbeat: heartbeat(INSTANCE_ID, clock, copies),
-    systemReader: systemReader(tmpdir()),
     serviceName: config.serviceName,
     usageConfig: config.usage,
     usageLog: log,
@@ -116,6 +116,11 @@ export function createServices(config: Config, clock = systemClock) {
     eventPruner: eventPruner(slow.rpc),
     usageFacts: usageFacts(slow.rpc),
     ...queue,
+    ...jobServices(rpc),
+    jobQueue: jobQueue(sender),
+    jobSpecs: JOB_SPECS,
+    jobSchedules: config.schedules,
+    instance: INSTANCE_ID,
     ...documentsOf(config, rpc, queue),
     legacyConfig,
     pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
@@ -126,7 +131,15 @@ export function createServices(config: Config, clock = systemClock) {
     legacyReads: legacyReads(rpc),
     legacyQueue: legacyQueue(sender),
     usageProducer: createUsageProducer({ redis, clock, isEnabled: config.usage.isTrackingEnabled }),
-    health: cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule })),
+    health,
+    ...jobApi,
+    ...statusServices({
+      rpc,
+      clock,
+      health,
+      jobStatuses: jobApi.jobStatuses,
+      instance: INSTANCE_ID,
+    }),
     /** In the reverse order of what may still need what. */
     close: async () => {
       await queue.stopWork();

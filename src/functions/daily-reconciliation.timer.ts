@@ -1,23 +1,16 @@
 import { app } from "@azure/functions";
 import { scheduleOf } from "../config.ts";
+import { dailyReconciliation } from "../jobs.ts";
+import { runScheduledJob } from "../lib/jobs/run-job.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
-import { closeDuePeriods } from "../lib/usage/close-period.ts";
-import { dispatchShards } from "../lib/usage/dispatch-shards.ts";
-import { dispatchLegacy } from "../lib/usage/legacy/dispatch-legacy.ts";
 import { services } from "../services.ts";
 
-/**
- * Sends one message per usage shard with work, then one for the legacy lanes; queues do the work. Closes the months whose
- * time has come. Safe to run twice.
- */
+/** Ticks for `daily_reconciliation`. Safe to run twice: one slot is one run. */
 app.timer("dailyReconciliation", {
   schedule: scheduleOf("RECONCILIATION_SCHEDULE_DAILY"),
   handler: (_timer, context) =>
-    runTrigger(context, async (run) => {
-      await dispatchShards(services(), run);
-      await dispatchLegacy(services(), run);
-      await closeDuePeriods(services(), run);
-    }),
+    runTrigger(context, (run) => runScheduledJob(services(), dailyReconciliation, run)),
+  // For the database: what the work fails with is the ledger's to try again, and then finds the slot taken.
   retry: {
     strategy: "exponentialBackoff",
     maxRetryCount: 5,

@@ -1,13 +1,16 @@
 import { app } from "@azure/functions";
 import { scheduleOf } from "../config.ts";
+import { monthlyAudit } from "../jobs.ts";
+import { runScheduledJob } from "../lib/jobs/run-job.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
-import { startMonthlyAudit } from "../lib/usage/audit-start.ts";
 import { services } from "../services.ts";
 
-/** Starts the audit of the month before, and the dropping of old events; a queue does the work. Safe to run twice. */
+/** Ticks for `monthly_audit`. Safe to run twice: one slot is one run. */
 app.timer("monthlyAudit", {
   schedule: scheduleOf("RECONCILIATION_SCHEDULE_MONTHLY"),
-  handler: (_timer, context) => runTrigger(context, (run) => startMonthlyAudit(services(), run)),
+  handler: (_timer, context) =>
+    runTrigger(context, (run) => runScheduledJob(services(), monthlyAudit, run)),
+  // For the database: what the work fails with is the ledger's to try again, and then finds the slot taken.
   retry: {
     strategy: "exponentialBackoff",
     maxRetryCount: 5,

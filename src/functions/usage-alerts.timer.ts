@@ -1,11 +1,13 @@
 import { app } from "@azure/functions";
 import { scheduleOf } from "../config.ts";
+import { usageAlerts } from "../jobs.ts";
+import { runScheduledJob } from "../lib/jobs/run-job.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
-import { raiseUsageAlerts } from "../lib/usage/usage-alerts.ts";
 import { services } from "../services.ts";
 
-/** Reports what is wrong with usage and resolves what is over. Safe to run twice: one key is one incident. */
+/** Ticks for `usage_alerts`. Safe to run twice: one slot is one run. */
 app.timer("usageAlerts", {
   schedule: scheduleOf("USAGE_ALERT_SCHEDULE"),
-  handler: (_timer, context) => runTrigger(context, (run) => raiseUsageAlerts(services(), run)),
+  handler: (_timer, context) =>
+    runTrigger(context, (run) => runScheduledJob(services(), usageAlerts, run)),
 });

@@ -1,16 +1,16 @@
 import { app } from "@azure/functions";
 import { scheduleOf } from "../config.ts";
+import { weeklyConsolidation } from "../jobs.ts";
+import { runScheduledJob } from "../lib/jobs/run-job.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
-import { dispatchConsolidation } from "../lib/usage/consolidate-dispatch.ts";
 import { services } from "../services.ts";
 
-/** Sends one message per shard with counters; their queue does the work. Safe to run twice. */
+/** Ticks for `weekly_consolidation`. Safe to run twice: one slot is one run. */
 app.timer("weeklyConsolidation", {
   schedule: scheduleOf("RECONCILIATION_SCHEDULE_WEEKLY"),
   handler: (_timer, context) =>
-    runTrigger(context, async (run) => {
-      await dispatchConsolidation(services(), { trigger: "timer", apply: true }, run);
-    }),
+    runTrigger(context, (run) => runScheduledJob(services(), weeklyConsolidation, run)),
+  // For the database: what the work fails with is the ledger's to try again, and then finds the slot taken.
   retry: {
     strategy: "exponentialBackoff",
     maxRetryCount: 5,

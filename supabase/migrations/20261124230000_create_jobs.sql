@@ -146,7 +146,7 @@ grant execute on function worker.job_sync to service_role;
 
 -- Writes down planned slots that do not run, so that each has its row. Slots of a time in which the job was disabled are
 -- skipped, whatever is asked for. A slot that has a row keeps it.
---   p_slots    at most 1,000
+--   p_slots    at most 5,000
 --   p_status   missed | caught_up
 --   p_reason   code
 --   p_covered  caught_up: the run that does their work
@@ -163,7 +163,7 @@ begin
   if coalesce(cardinality(p_slots), 0) = 0 then
     return 0;
   end if;
-  if cardinality(p_slots) > 1000 or p_status not in ('missed', 'caught_up')
+  if cardinality(p_slots) > 5000 or p_status not in ('missed', 'caught_up')
      or exists (select from unnest(p_slots) as s where s is null or s > v_now) then
     raise exception 'job_argument_invalid' using errcode = 'JB001';
   end if;
@@ -217,12 +217,13 @@ grant execute on function worker.job_start_run to service_role;
 --   p_trigger   schedule | catch_up
 --   p_lease_ms  1,000 .. 900,000
 --   p_client_now  the caller's clock, to show its skew
---   p_covered, p_missed  slots before p_slot, at most 1,000 each
+--   p_covered, p_missed  slots before p_slot, at most 5,000 each
 --   returns  {kind: claimed, runId, fence, attempt, leaseUntil, slotAt, lateMs, now}
 --            | {kind: taken, runId, status}            somebody else has it, had it or will have it
 --            | {kind: skipped, runId, reason}          disabled | overlap
 --            | {kind: missed, runId, reason}           too_late
 --            | {kind: early, waitMs}                   not yet; nothing is written
+--            | {kind: busy, runId}                     a late slot waits for an earlier run; nothing is written
 --   raises   JB001 job_argument_invalid · JB002 job_unknown (permanent)
 create or replace function worker.job_claim_slot(p_job text, p_slot timestamptz, p_trigger text, p_instance text,
   p_lease_ms int, p_client_now timestamptz, p_covered timestamptz[] default '{}', p_missed timestamptz[] default '{}')
@@ -233,6 +234,7 @@ declare
   r worker.job_runs;
   v_status text := 'queued';
   v_reason text;
+  v_busy uuid;
 begin
   if p_trigger not in ('schedule', 'catch_up') or p_slot is null or p_lease_ms not between 1000 and 900000
      or coalesce(p_instance, '') = '' then
@@ -255,9 +257,13 @@ begin
       v_status := 'skipped'; v_reason := 'disabled';
     elsif v_now > p_slot + j.latest_start_ms * interval '1 millisecond' then
       v_status := 'missed'; v_reason := 'too_late';
-    elsif j.overlap = 'skip' and exists (
-        select from worker.job_runs where job_id = p_job and status = 'running' and lease_until > v_now) then
-      v_status := 'skipped'; v_reason := 'overlap';
+    elsif j.overlap = 'skip' then
+      select id into v_busy from worker.job_runs where job_id = p_job and status = 'running' and lease_until > v_now limit 1;
+      if found and p_trigger = 'catch_up' then
+        return jsonb_build_object('kind', 'busy', 'runId', v_busy);
+      elsif found then
+        v_status := 'skipped'; v_reason := 'overlap';
+      end if;
     end if;
     insert into worker.job_runs (job_id, slot_at, due_at, trigger, status, reason, start_after, finished_at)
     values (p_job, p_slot, p_slot, p_trigger, v_status, v_reason, v_now, case when v_status <> 'queued' then v_now end)
@@ -271,7 +277,7 @@ begin
     v_status := 'taken';
   end if;
 
-  perform worker.job_record_slots(p_job, p_missed, 'missed', 'too_late');
+  perform worker.job_record_slots(p_job, p_missed, 'missed', case j.catch_up when 'skip' then 'policy' else 'too_late' end);
   if v_status in ('queued', 'taken') then
     perform worker.job_record_slots(p_job, p_covered, 'caught_up', 'covered', r.id);
   else
@@ -629,3 +635,14 @@ begin
 end $$;
 revoke all on function worker.job_sweep_runs from public, anon, authenticated;
 grant execute on function worker.job_sweep_runs to service_role;
+
+-- How far the slots of every job are written down, for health checks.
+--   returns  {now, installedAt, jobs: [{id, isEnabled, since}]}; since = slots up to here have a row or are nobody's
+create or replace function worker.job_read_scheduler() returns jsonb
+language sql stable security invoker set search_path = '' set timezone = 'UTC' as $$
+  select jsonb_build_object('now', now(), 'installedAt', (select installed_at from worker.installations),
+    'jobs', (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'isEnabled', is_enabled,
+               'since', greatest(last_slot_at, planned_from)) order by id), '[]') from worker.jobs))
+$$;
+revoke all on function worker.job_read_scheduler from public, anon, authenticated;
+grant execute on function worker.job_read_scheduler to service_role;

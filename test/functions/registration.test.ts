@@ -103,6 +103,8 @@ const REVIEWED = [
   queue("processDocumentUrgentPoison", "documents-urgent-poison"),
   queue("reconcileShard", "usage-shards"),
   queue("reconcileShardPoison", "usage-shards-poison"),
+  queue("runJob", "job-runs"),
+  queue("runJobPoison", "job-runs-poison"),
   timer("sweepDocuments", "40 */5 * * * *"),
   timer("sweepWork", "10 * * * * *"),
   timer("usageAlerts", "30 */5 * * * *"),

@@ -62,6 +62,7 @@ function layerOf(path: string): string {
   const [, folder = "", feature = ""] = /^src\/(lib|functions)\/(?:([\w-]+)\/)?/.exec(path) ?? [];
   if (folder === "functions") return "functions";
   if (folder === "lib") return feature;
+  if (path === "src/jobs.ts") return "job-registry"; // not of the feature in lib/jobs: it knows every feature
   return /^src\/(\w+)\.ts$/.exec(path)?.[1] ?? path.split("/")[0] ?? "";
 }
 
@@ -70,10 +71,11 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   main: ["config", "services", "functions"],
   config: ["kernel"],
   queues: ["*"],
-  services: ["config", "queues", ...LIB_ONLY, "*"],
+  services: ["config", "queues", "job-registry", ...LIB_ONLY, "*"],
   producer: [...LIB_ONLY, "*"],
   work: ["services", "*"],
-  functions: ["config", "services", "queues", "work", ...LIB_ONLY, "*"],
+  "job-registry": ["config", "services", "*"],
+  functions: ["config", "services", "queues", "work", "job-registry", ...LIB_ONLY, "*"],
   kernel: ["kernel"],
   runtime: LIB_ONLY,
 };

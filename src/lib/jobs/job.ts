@@ -1,5 +1,8 @@
 import type { Run } from "../kernel/run.ts";
 
+/** Leaves a run time to store how it ended, before its function has to. */
+export const JOB_TIMEOUT_MAX_MS = 510_000;
+
 /** What a run reports when it ends: counts, ids and durations, never content. At most 16 KiB as JSON. */
 export type JobReport = Readonly<Record<string, unknown>>;
 
@@ -24,8 +27,8 @@ export interface DstRule {
   readonly gap: "shift" | "skip";
 }
 
-/** A scheduled job: one timer function, one row per planned slot. */
-export interface Job<Services, Schedule extends string = string> {
+/** What everybody knows about a job, without what it does. */
+export interface JobSpec<Schedule extends string = string> {
   /** snake_case; public interface. */
   readonly id: string;
   readonly name: { readonly en: string; readonly es: string };
@@ -41,9 +44,16 @@ export interface Job<Services, Schedule extends string = string> {
   readonly catchUp: "skip" | "once" | "all";
   /** How late a slot may still start. */
   readonly latestStartMs: number;
+  /** At most `JOB_TIMEOUT_MAX_MS`: the platform ends a function after 10 minutes. Longer work is split and queued. */
   readonly timeoutMs: number;
+  /** Attempts at one slot that may fail with a transient error, 1 .. 20; absent = 1. */
+  readonly attempts?: number;
   /** A failed, missed or abandoned run of a critical job is a critical alert. */
   readonly isCritical: boolean;
+}
+
+/** A scheduled job: one timer function, one row per planned slot. */
+export interface Job<Services, Schedule extends string = string> extends JobSpec<Schedule> {
   /** Safe to run twice: attempts happen at least once. */
   readonly work: (services: Services, run: JobRun) => Promise<JobReport>;
 }

@@ -79,6 +79,13 @@ export const ERROR_CODES = {
   export_taken_over: row("permanent", 409, "Another run went on with the export"),
   export_unknown: row("permanent", 404, "No such export, or it is not finished"),
   report_unknown: row("permanent", 404, "There is no report of that day"),
+  job_unknown: row("permanent", 404, "No such job"),
+  job_run_unknown: row("permanent", 404, "No such run"),
+  job_run_ended: row("permanent", 409, "The run ended before"),
+  job_busy: row("permanent", 409, "A run of this job works or waits"),
+  job_timed_out: row("transient", 503, "The job did not end in its time"),
+  job_cancelled: row("permanent", 409, "The run was cancelled"),
+  job_lease_lost: row("transient", 503, "Another instance may work on the run"),
   graph_not_configured: row("permanent", 503, "Microsoft Graph is not configured"),
 
   document_encrypted: row("permanent", 422, "The document is protected by a password or a key"),

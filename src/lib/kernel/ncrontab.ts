@@ -1,6 +1,7 @@
 const SECOND_MS = 1000;
 const DAY_S = 86_400;
 const DAY_MS = DAY_S * SECOND_MS;
+const HOURS = 24;
 
 /** No schedule needs more characters; a setting that is longer holds something else. */
 const TEXT_MAX = 500;
@@ -32,6 +33,8 @@ export interface Schedule {
   readonly text: string;
   /** Runs more than once in every minute of the year. The host keeps no status of such a timer. */
   readonly isSubMinute: boolean;
+  /** Every hour of the day matches: it repeats within the hour, like an interval. */
+  readonly isEveryHour: boolean;
   /**
    * The first occurrence later than `after`.
    *
@@ -64,6 +67,7 @@ export function parseNcrontab(text: string): Schedule {
   return {
     text: trimmed,
     isSubMinute: isEveryMinute && when.seconds.values.length > 1,
+    isEveryHour: when.hours.values.length === HOURS,
     next: (after) => next(when, after),
     previous: (before) => previous(when, before),
   };

@@ -4,12 +4,13 @@
 --   p_trigger   schedule | catch_up
 --   p_lease_ms  1,000 .. 900,000
 --   p_client_now  the caller's clock, to show its skew
---   p_covered, p_missed  slots before p_slot, at most 1,000 each
+--   p_covered, p_missed  slots before p_slot, at most 5,000 each
 --   returns  {kind: claimed, runId, fence, attempt, leaseUntil, slotAt, lateMs, now}
 --            | {kind: taken, runId, status}            somebody else has it, had it or will have it
 --            | {kind: skipped, runId, reason}          disabled | overlap
 --            | {kind: missed, runId, reason}           too_late
 --            | {kind: early, waitMs}                   not yet; nothing is written
+--            | {kind: busy, runId}                     a late slot waits for an earlier run; nothing is written
 --   raises   JB001 job_argument_invalid · JB002 job_unknown (permanent)
 create or replace function worker.job_claim_slot(p_job text, p_slot timestamptz, p_trigger text, p_instance text,
   p_lease_ms int, p_client_now timestamptz, p_covered timestamptz[] default '{}', p_missed timestamptz[] default '{}')
@@ -20,6 +21,7 @@ declare
   r worker.job_runs;
   v_status text := 'queued';
   v_reason text;
+  v_busy uuid;
 begin
   if p_trigger not in ('schedule', 'catch_up') or p_slot is null or p_lease_ms not between 1000 and 900000
      or coalesce(p_instance, '') = '' then
@@ -42,9 +44,13 @@ begin
       v_status := 'skipped'; v_reason := 'disabled';
     elsif v_now > p_slot + j.latest_start_ms * interval '1 millisecond' then
       v_status := 'missed'; v_reason := 'too_late';
-    elsif j.overlap = 'skip' and exists (
-        select from worker.job_runs where job_id = p_job and status = 'running' and lease_until > v_now) then
-      v_status := 'skipped'; v_reason := 'overlap';
+    elsif j.overlap = 'skip' then
+      select id into v_busy from worker.job_runs where job_id = p_job and status = 'running' and lease_until > v_now limit 1;
+      if found and p_trigger = 'catch_up' then
+        return jsonb_build_object('kind', 'busy', 'runId', v_busy);
+      elsif found then
+        v_status := 'skipped'; v_reason := 'overlap';
+      end if;
     end if;
     insert into worker.job_runs (job_id, slot_at, due_at, trigger, status, reason, start_after, finished_at)
     values (p_job, p_slot, p_slot, p_trigger, v_status, v_reason, v_now, case when v_status <> 'queued' then v_now end)
@@ -58,7 +64,7 @@ begin
     v_status := 'taken';
   end if;
 
-  perform worker.job_record_slots(p_job, p_missed, 'missed', 'too_late');
+  perform worker.job_record_slots(p_job, p_missed, 'missed', case j.catch_up when 'skip' then 'policy' else 'too_late' end);
   if v_status in ('queued', 'taken') then
     perform worker.job_record_slots(p_job, p_covered, 'caught_up', 'covered', r.id);
   else

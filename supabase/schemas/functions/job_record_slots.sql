@@ -1,6 +1,6 @@
 -- Writes down planned slots that do not run, so that each has its row. Slots of a time in which the job was disabled are
 -- skipped, whatever is asked for. A slot that has a row keeps it.
---   p_slots    at most 1,000
+--   p_slots    at most 5,000
 --   p_status   missed | caught_up
 --   p_reason   code
 --   p_covered  caught_up: the run that does their work
@@ -17,7 +17,7 @@ begin
   if coalesce(cardinality(p_slots), 0) = 0 then
     return 0;
   end if;
-  if cardinality(p_slots) > 1000 or p_status not in ('missed', 'caught_up')
+  if cardinality(p_slots) > 5000 or p_status not in ('missed', 'caught_up')
      or exists (select from unnest(p_slots) as s where s is null or s > v_now) then
     raise exception 'job_argument_invalid' using errcode = 'JB001';
   end if;

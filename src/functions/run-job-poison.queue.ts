@@ -1,0 +1,11 @@
+import { app } from "@azure/functions";
+import { settlePoisonedRun } from "../lib/jobs/settle-poisoned-run.ts";
+import { runTrigger } from "../lib/runtime/run-trigger.ts";
+import { poisonQueueOf, WORK_QUEUES } from "../queues.ts";
+
+/** Takes messages of job runs that the platform gave up on. Safe to run twice. */
+app.storageQueue("runJobPoison", {
+  connection: "AzureWebJobsStorage",
+  queueName: poisonQueueOf(WORK_QUEUES.jobRuns),
+  handler: (raw, context) => runTrigger(context, (run) => settlePoisonedRun(raw, run)),
+});
