@@ -27,6 +27,7 @@ export async function openConnection(database: SupabaseDatabase): Promise<Supaba
   const opened =
     database.kind === "pglite" ? await openPglite(database.dir) : openPostgres(database.url);
   correctErrors(opened.connection);
+  prepareInOneStatement(opened.connection);
   return opened;
 }
 
@@ -130,6 +131,64 @@ function correctErrors(connection: Connection): void {
       stack: "",
     });
   };
+}
+
+/** What lite calls before each request, in its transaction. */
+interface Preparing {
+  applyJwtSessionContext(transaction: Runner, vars: Session, isOwnRole: boolean): Promise<void>;
+  applyRpcRequestGucs(transaction: Runner, request: RpcRequest): Promise<void>;
+}
+interface Runner {
+  executeQuery(query: object): Promise<unknown>;
+}
+interface Session {
+  readonly auth?: { readonly role?: string; readonly uid?: unknown; readonly jwt?: unknown };
+  readonly storage?: { readonly operation?: unknown };
+}
+interface RpcRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly requestHeaders?: object;
+}
+
+/**
+ * PostgREST prepares a request with one statement. lite sends up to eleven, one after another, which is most of the time
+ * that a small call takes here and says nothing about the hosted service. The settings are the same.
+ */
+function prepareInOneStatement(connection: Connection): void {
+  const lite = connection as unknown as Preparing;
+  const original = lite.applyJwtSessionContext.bind(connection);
+  lite.applyJwtSessionContext = async (transaction, vars, isOwnRole) => {
+    if (isOwnRole) return original(transaction, vars, isOwnRole);
+    const { role = "anon", uid, jwt } = vars.auth ?? {};
+    await setLocally(transaction, {
+      role: role === "" ? "anon" : role,
+      "request.jwt.claim.sub": String(uid ?? ""),
+      "request.jwt.claim.role": role === "" ? "anon" : role,
+      "storage.operation": String(vars.storage?.operation ?? ""),
+      ...(typeof jwt === "object" && jwt !== null
+        ? { "request.jwt.claims": JSON.stringify(jwt) }
+        : {}),
+    });
+  };
+  lite.applyRpcRequestGucs = (transaction, { method, path, requestHeaders = {} }) =>
+    setLocally(transaction, {
+      "response.status": "",
+      "response.headers": "",
+      "request.method": method,
+      "request.path": path,
+      "request.headers": JSON.stringify(requestHeaders),
+    });
+}
+
+async function setLocally(transaction: Runner, settings: Record<string, string>): Promise<void> {
+  const calls = Object.keys(settings).map((name, i) => `set_config('${name}', $${i + 1}, true)`);
+  await transaction.executeQuery({
+    sql: `select ${calls.join(", ")}`,
+    parameters: Object.values(settings),
+    query: { kind: "RawNode", sqlFragments: [], parameters: [] },
+    queryId: { queryId: "prepare-request" },
+  });
 }
 
 function schemaOf(raw: unknown): unknown {
