@@ -18,6 +18,10 @@ const NEEDED: Env = {
   REDIS_URL: "redis://127.0.0.1:6379",
 };
 const with_ = (env: Env): Env => ({ ...NEEDED, ...env });
+/** Who is to be mailed needs these two. */
+const MAIL: Env = { SMTP_URL: "smtp://127.0.0.1:25", ALERT_EMAIL_FROM: "worker@example.com" };
+const withMail = (name: string, value: string): Env =>
+  with_({ ...(name.endsWith("EMAIL_TO") ? MAIL : {}), [name]: value });
 const HASH_A = "a".repeat(64);
 const HASH_B = "b".repeat(64);
 
@@ -219,6 +223,60 @@ const REVIEWED: Record<
     accepts: ["10000", "100000000"],
     refuses: ["9999", "100000001", "120k"],
   },
+  CLEANUP_SCHEDULE: { default: "0 * * * *", accepts: ["30 * * * *"], refuses: ["hourly"] },
+  HEALTH_CHECK_SCHEDULE: {
+    default: "* * * * *",
+    accepts: ["*/5 * * * *", "0 * * * * *"],
+    refuses: ["always"],
+  },
+  DAILY_REPORTS_SCHEDULE: { default: "0 6 * * *", accepts: ["30 5 * * *"], refuses: ["6:00"] },
+  WEEKLY_EXPORT_SCHEDULE: { default: "0 2 * * 0", accepts: ["0 2 * * SUN"], refuses: ["weekly"] },
+  EXPORT_FORMAT: { default: "ndjson", accepts: ["csv"], refuses: ["parquet", "CSV"] },
+  EXPORT_CONTAINER: {
+    default: "worker-exports",
+    accepts: ["abc", "a".repeat(63)],
+    refuses: ["ab", "a".repeat(64), "Exports", "a--b", "-abc"],
+  },
+  EXPORT_RETAIN_DAYS: { default: 400, accepts: ["14", "4000"], refuses: ["13", "4001"] },
+  REPORT_RETAIN_DAYS: { default: 400, accepts: ["7", "4000"], refuses: ["6", "4001"] },
+  REPORT_EMAIL_TO: {
+    default: [],
+    accepts: ["boss@example.com", "a@example.com, b@example.com"],
+    refuses: ["boss", "Boss <boss@example.com>", "a@b@c", Array(21).fill("a@b.c").join()],
+  },
+  JOB_RUN_RETAIN_DAYS: { default: 30, accepts: ["1", "400"], refuses: ["0", "401"] },
+  JOB_RUNS_KEPT: { default: 200, accepts: ["10", "10000"], refuses: ["9", "10001"] },
+  WORK_RETAIN_DAYS: { default: 30, accepts: ["1", "400"], refuses: ["0", "401"] },
+  WORK_DEAD_RETAIN_DAYS: { default: 90, accepts: ["1", "800"], refuses: ["0", "801"] },
+  ALERT_RETAIN_DAYS: { default: 400, accepts: ["7"], refuses: ["6", "401"] },
+  ALERT_EMAIL_TO: { default: [], accepts: ["night@example.com"], refuses: ["night"] },
+  ALERT_EMAIL_FROM: {
+    default: undefined,
+    accepts: ["worker@example.com"],
+    refuses: ["worker", "worker@example.com\r\nBcc: thief@example.com"],
+  },
+  ALERT_RUNBOOK_URL: {
+    default: undefined,
+    accepts: ["https://git.example.com/worker/docs"],
+    refuses: ["docs", "ftp://docs.example.com"],
+  },
+  SLACK_WEBHOOK_URL: {
+    default: undefined,
+    accepts: ["https://hooks.slack.com/services/T/B/x", "http://127.0.0.1:9/x"],
+    refuses: ["hooks.slack.com/x", "http://hooks.slack.com/x"],
+  },
+  TEAMS_WEBHOOK_URL: {
+    default: undefined,
+    accepts: ["https://prod-1.westeurope.logic.azure.com/workflows/x"],
+    refuses: ["teams", "http://teams.example.com/x"],
+  },
+  SMTP_URL: {
+    default: undefined,
+    accepts: ["smtp://127.0.0.1:25", "smtps://user:p%40ss@mail.example.com:465"],
+    refuses: ["mail.example.com", "https://mail.example.com", "smtp://", "smtp://a:b"],
+  },
+  QUEUE_AGE_WARN_SECONDS: { default: 900, accepts: ["30", "604800"], refuses: ["29", "604801"] },
+  QUEUE_CANARY_MINUTES: { default: 15, accepts: ["0", "1440"], refuses: ["-1", "1441"] },
   RECONCILIATION_ALERT_THRESHOLD: {
     default: 1000,
     accepts: ["1", "1000000000000"],
@@ -246,14 +304,14 @@ describe("each setting", () => {
   test.each(NAMES.flatMap((name) => REVIEWED[name].accepts.map((value) => [name, value] as const)))(
     "%s accepts %j",
     (name, value) => {
-      expect(() => loadConfig(with_({ [name]: value }))).not.toThrow();
+      expect(() => loadConfig(withMail(name, value))).not.toThrow();
     },
   );
 
   test.each(NAMES.flatMap((name) => REVIEWED[name].refuses.map((value) => [name, value] as const)))(
     "%s refuses %j",
     (name, value) => {
-      expect(refusedNames(with_({ [name]: value }))).toEqual([name]);
+      expect(refusedNames(withMail(name, value))).toEqual([name]);
     },
   );
 
@@ -299,6 +357,15 @@ describe("the embedder", () => {
 
   test("of Azure OpenAI needs an endpoint", () => {
     expect(refusedNames(with_({ EMBEDDER: "azure-openai" }))).toEqual(["AZURE_OPENAI_ENDPOINT"]);
+  });
+});
+
+describe("mails", () => {
+  test.each(["ALERT_EMAIL_TO", "REPORT_EMAIL_TO"])("to %s need a server and a sender", (name) => {
+    const to = { [name]: "ops@example.com" };
+    expect(refusedNames(with_(to)).sort()).toEqual(["ALERT_EMAIL_FROM", "SMTP_URL"]);
+    const { ops } = loadConfig(with_({ ...MAIL, ...to }));
+    expect(ops.smtp).toEqual({ url: "smtp://127.0.0.1:25", from: "worker@example.com" });
   });
 });
 

@@ -65,7 +65,10 @@ describe("settings", () => {
       "AZURE_OPENAI_API_KEY",
       "AzureWebJobsStorage",
       "REDIS_URL",
+      "SLACK_WEBHOOK_URL",
+      "SMTP_URL",
       "SUPABASE_KEY",
+      "TEAMS_WEBHOOK_URL",
       "UPSTASH_REDIS_REST_TOKEN",
     ]);
   });

@@ -116,3 +116,28 @@ export const tenants = z
   .string()
   .transform((text) => text.split(",").map((tenant) => tenant.trim()))
   .refine((list) => list.every((tenant) => tenant !== ""), "must be tenants separated by commas");
+
+export const container = z
+  .string()
+  .regex(/^(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/, "must be the name of a blob container");
+
+export const smtpUrl = z
+  .string()
+  .refine(
+    (text) => /^smtps?:\/\/[^\s/]+(:\d{1,5})?\/?(\?\S*)?$/.test(text) && URL.canParse(text),
+    "must be smtp:// or smtps:// with a host, and user and password where the server asks for them",
+  );
+
+/** Loose on purpose: the mail server judges. Nothing that could start a header of its own. */
+const MAIL_ADDRESS = /^[^\s@<>(),;:"]{1,64}@[^\s@<>(),;:"]{1,190}$/;
+export const mailAddress = z.string().regex(MAIL_ADDRESS, "must be a mail address");
+
+const MAIL_ADDRESSES_MAX = 20;
+export const mailAddresses = z
+  .string()
+  .transform((text) => text.split(/[\s,]+/).filter((address) => address !== ""))
+  .refine(
+    (list) =>
+      list.length <= MAIL_ADDRESSES_MAX && list.every((address) => MAIL_ADDRESS.test(address)),
+    "must be at most 20 mail addresses separated by commas",
+  );
