@@ -558,6 +558,7 @@ language plpgsql volatile security invoker set search_path = '' as $$
 declare
   c_ahead constant interval := '75 seconds';
   v_now timestamptz := clock_timestamp();
+  v_ids uuid[];
   v_sent jsonb;
 begin
   if not exists (
@@ -583,18 +584,19 @@ begin
      where kind = p_kind and tenant = p_tenant and sent_at is null and state in ('queued', 'retrying')
        and due_at > v_now and due_at <= v_now + c_ahead
      order by due_at, seq limit p_running_max
-  ), chosen as (
+  )
+  -- Ids first: joined with the update, a plan without statistics would choose them anew for every waiting item.
+  select array_agg(id) into v_ids from (
     select id from due
      where place + (select n from running)
              + coalesce((select sum(n) from sent where is_due and sent.rank <= due.rank), 0) <= p_running_max
      union all
     select id from soon
-     where place + coalesce((select sum(n) from sent where not is_due), 0) <= p_running_max
-  ), marked as (
+     where place + coalesce((select sum(n) from sent where not is_due), 0) <= p_running_max) chosen;
+  with marked as (
     update worker.work_items w
        set sent_at = v_now, sends = 1, resend_at = worker.work_resend_at(greatest(v_now, due_at), 1), updated_at = v_now
-      from chosen
-     where w.id = chosen.id and w.sent_at is null and w.state in ('queued', 'retrying')
+     where w.id = any (v_ids) and w.sent_at is null and w.state in ('queued', 'retrying')
     returning w.id, w.rank, w.priority, w.due_at, w.seq)
   select coalesce(jsonb_agg(jsonb_build_object('id', id, 'priority', priority,
            'delayMs', greatest(0, ceil(extract(epoch from due_at - v_now) * 1000)::bigint)) order by rank, due_at, seq), '[]')
@@ -889,7 +891,7 @@ language sql volatile security invoker set search_path = '' as $$
     update worker.work_items w
        set sends = sends + 1, sent_at = clock_timestamp(), updated_at = clock_timestamp(),
            resend_at = worker.work_resend_at(clock_timestamp(), sends + 1)
-      from lost where w.id = lost.id
+     where w.id = any (array (select id from lost))
     returning w.id, w.kind, w.priority, w.rank)
   select coalesce(jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'priority', priority, 'delayMs', 0) order by rank), '[]')
     from sent
@@ -907,7 +909,7 @@ language sql volatile security invoker set search_path = '' as $$
      order by settle_at limit least(greatest(p_limit, 1), 1000) for update skip locked
   ), taken as (
     update worker.work_items w set settle_at = clock_timestamp() + interval '5 minutes'
-      from due where w.id = due.id
+     where w.id = any (array (select id from due))
     returning w.*)
   select coalesce(jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'version', version, 'payload', payload,
            'state', state, 'code', code)), '[]')

@@ -10,7 +10,7 @@ language sql volatile security invoker set search_path = '' as $$
     update worker.work_items w
        set sends = sends + 1, sent_at = clock_timestamp(), updated_at = clock_timestamp(),
            resend_at = worker.work_resend_at(clock_timestamp(), sends + 1)
-      from lost where w.id = lost.id
+     where w.id = any (array (select id from lost))
     returning w.id, w.kind, w.priority, w.rank)
   select coalesce(jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'priority', priority, 'delayMs', 0) order by rank), '[]')
     from sent

@@ -8,7 +8,7 @@ language sql volatile security invoker set search_path = '' as $$
      order by settle_at limit least(greatest(p_limit, 1), 1000) for update skip locked
   ), taken as (
     update worker.work_items w set settle_at = clock_timestamp() + interval '5 minutes'
-      from due where w.id = due.id
+     where w.id = any (array (select id from due))
     returning w.*)
   select coalesce(jsonb_agg(jsonb_build_object('id', id, 'kind', kind, 'version', version, 'payload', payload,
            'state', state, 'code', code)), '[]')
