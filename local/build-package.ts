@@ -12,7 +12,24 @@ import { build } from "esbuild";
 import ignore from "ignore";
 import { StartError } from "./backends/start-error.ts";
 
-const ENTRIES = { main: "src/main.ts", producer: "src/producer.ts" };
+const ENTRIES = {
+  main: "src/main.ts",
+  producer: "src/producer.ts",
+  // A process of its own: `readerEntry` finds it beside the bundle.
+  "document-reader": "src/lib/documents/read/document-reader.ts",
+};
+/**
+ * `@azure/functions-core` exists only inside of the Functions worker. The others belong to parts of the parser of Office
+ * files that are never called, and to the recognition of scanned pages, which says so when they are missing.
+ */
+const EXTERNAL = [
+  "@azure/functions-core",
+  "@hyzyla/pdfium",
+  "pdf-lib",
+  "pdfjs-dist",
+  "puppeteer",
+  "tesseract.js",
+];
 /** Packages that read their own path or CommonJS globals find them; the host's module is required, not imported. */
 const BANNER = [
   'import { createRequire as __createRequire } from "node:module";',
@@ -60,7 +77,7 @@ async function bundle(root: string): Promise<void> {
     format: "esm",
     splitting: true,
     chunkNames: "chunks/[name]-[hash]",
-    external: ["@azure/functions-core"], // exists only inside the Functions worker
+    external: EXTERNAL,
     banner: { js: BANNER },
     minify: false, // half the size, but no faster start, and a crash that prints one line of 60 KB
     sourcemap: true,

@@ -13,6 +13,16 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BuiltPackage, buildPackage } from "../../../local/build-package.ts";
+import { readDocument } from "../../../src/lib/documents/read/read-document.ts";
+import { msgOf } from "../../support/document-fixtures/compound-files.ts";
+import {
+  docxOf,
+  inlineRows,
+  wordParagraph,
+  xlsxOf,
+} from "../../support/document-fixtures/office.ts";
+import { pdfOf } from "../../support/document-fixtures/pdfs.ts";
+import { textOf } from "../../support/document-fixtures/read-world.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const NEEDED = ["src", "host.json", "package.json", "tsconfig.json", ".funcignore"];
@@ -58,7 +68,10 @@ describe("the package that is deployed", () => {
     );
     expect(outside).toEqual(["host.json", "package.json"]);
     expect(entries.sort()).toEqual(
-      ["dist/main.js", "dist/main.js.map", "dist/producer.js", "dist/producer.js.map"].sort(),
+      ["document-reader", "main", "producer"].flatMap((name) => [
+        `dist/${name}.js`,
+        `dist/${name}.js.map`,
+      ]),
     );
     expect(rest).toEqual([]);
   });
@@ -89,6 +102,21 @@ describe("the package that is deployed", () => {
     expect(run.stdout.trim()).toBe("function");
   });
 
+  test.each(Object.entries(documents()))(
+    "reads a document of type %s in a process of its own",
+    async (type, bytes) => {
+      const path = join(deployed, `document.${type}`);
+      writeFileSync(path, await bytes);
+      const document = await readDocument({
+        path,
+        name: `a.${type}`,
+        signal: new AbortController().signal,
+        entry: join(deployed, "dist/document-reader.js"),
+      });
+      expect(textOf(document)).toContain("Hola");
+    },
+  );
+
   test("has source maps that lead to the sources without holding them", () => {
     const map = JSON.parse(readFileSync(join(deployed, "dist/main.js.map"), "utf8")) as {
       sources: string[];
@@ -98,6 +126,20 @@ describe("the package that is deployed", () => {
     expect(map.sourcesContent).toBeUndefined();
   });
 });
+
+/** One of each reader, so that what it loads is in the bundle. */
+function documents(): Record<string, string | Uint8Array | Promise<Uint8Array>> {
+  return {
+    pdf: pdfOf([[{ text: "Hola", y: 700 }]]),
+    docx: docxOf(wordParagraph("Hola")),
+    xlsx: xlsxOf([{ name: "S", rows: inlineRows([["Hola"]]) }]),
+    html: "<!doctype html><p>Hola</p>",
+    md: "# Hola",
+    csv: "Hola,a",
+    eml: "From: a@example.com\r\nMIME-Version: 1.0\r\nSubject: Hola\r\n\r\nHola",
+    msg: msgOf({ subject: "Hola", body: "Hola" }),
+  };
+}
 
 test("a .funcignore that leaves out what the platform needs stops the build", async () => {
   const checkout = mkdtempSync(join(tmpdir(), "worker-service-build-"));

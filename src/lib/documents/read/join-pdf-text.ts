@@ -24,9 +24,14 @@ const BACK = -0.5;
 const NEXT_WORD = 0.15;
 const HEIGHT_WHEN_NONE = 10;
 
-interface Baseline {
+interface Point {
   readonly x: number;
   readonly y: number;
+}
+
+interface Start extends Point {
+  readonly height: number;
+  readonly gap: number | undefined;
 }
 
 /**
@@ -36,9 +41,10 @@ interface Baseline {
 export function joinPdfText(items: Iterable<PdfItem | object>): PdfLine[] {
   const lines: PdfLine[] = [];
   let text = "";
-  let start: (Baseline & { height: number; gap: number | undefined }) | undefined;
-  let end: Baseline | undefined;
-  let previous: Baseline | undefined;
+  let start: Start | undefined;
+  let end: Point | undefined;
+  let previous: Point | undefined;
+  let isSpaced = false;
 
   const closeLine = () => {
     if (start !== undefined && text.trim() !== "") {
@@ -48,34 +54,31 @@ export function joinPdfText(items: Iterable<PdfItem | object>): PdfLine[] {
     }
     text = "";
     start = undefined;
+    isSpaced = false;
+  };
+  const add = (item: PdfItem) => {
+    const { x, y, ux, uy, height } = place(item);
+    if (end !== undefined) {
+      const along = (x - end.x) * ux + (y - end.y) * uy;
+      const across = (y - end.y) * ux - (x - end.x) * uy;
+      if (Math.abs(across) > height * NEXT_LINE) closeLine();
+      else text += separator(along / height, isSpaced, text, item.str);
+    }
+    const gap = previous && ((x - previous.x) * uy - (y - previous.y) * ux) / height;
+    start ??= { x, y, height, gap };
+    text += item.str;
+    end = { x: x + item.width * ux, y: y + item.width * uy };
+    isSpaced = false;
   };
 
   for (const item of items) {
     if (!isText(item)) continue; // marks without text
-    const [a = 0, b = 0, c = 0, d = 0, x = 0, y = 0] = item.transform;
-    const height = Math.hypot(c, d) || item.height || HEIGHT_WHEN_NONE;
-    const length = Math.hypot(a, b) || 1;
-    const [ux, uy] = [a / length, b / length];
-    if (item.str !== "") {
-      if (end !== undefined) {
-        const along = (x - end.x) * ux + (y - end.y) * uy;
-        const across = (y - end.y) * ux - (x - end.x) * uy;
-        if (Math.abs(across) > height * NEXT_LINE) closeLine();
-        else text += separator(along / height, text, item.str);
-      }
-      start ??= {
-        x,
-        y,
-        height,
-        gap: previous && (-(y - previous.y) * ux + (x - previous.x) * uy) / height,
-      };
-      text += item.str;
-      end = { x: x + item.width * ux, y: y + item.width * uy };
-    }
-    if (item.hasEOL) {
-      closeLine();
-      end = undefined;
-    }
+    // A space can be as wide as the gap between two cells, so that it does not count as what ends there.
+    if (item.str.trim() !== "") add(item);
+    else if (item.str !== "") isSpaced = true;
+    if (!item.hasEOL) continue;
+    closeLine();
+    end = undefined;
   }
   closeLine();
   return lines;
@@ -83,8 +86,27 @@ export function joinPdfText(items: Iterable<PdfItem | object>): PdfLine[] {
 
 const isText = (item: object): item is PdfItem => "str" in item;
 
-function separator(along: number, before: string, after: string): string {
+interface Place extends Point {
+  /** Direction of writing, of length 1. */
+  readonly ux: number;
+  readonly uy: number;
+  readonly height: number;
+}
+
+function place({ transform, height }: PdfItem): Place {
+  const [a = 0, b = 0, c = 0, d = 0, x = 0, y = 0] = transform;
+  const length = Math.hypot(a, b) || 1;
+  return {
+    x,
+    y,
+    ux: a / length,
+    uy: b / length,
+    height: Math.hypot(c, d) || height || HEIGHT_WHEN_NONE,
+  };
+}
+
+function separator(along: number, isSpaced: boolean, before: string, after: string): string {
   if (along > NEXT_CELL || along < BACK) return "\t";
   const hasSpace = /\s$/.test(before) || /^\s/.test(after);
-  return along > NEXT_WORD && !hasSpace ? " " : "";
+  return (isSpaced || along > NEXT_WORD) && !hasSpace ? " " : "";
 }

@@ -40,13 +40,16 @@ function headingLevels(pages: Pages): ReadonlyMap<number, number> {
   return new Map(ranked.map((size, rank) => [size, Math.min(rank + 1, HEADING_LEVELS_MAX)]));
 }
 
+/** The distance that most lines have. */
 function usualGap(pages: Pages): number {
-  const gaps = pages
-    .flat()
-    .map(({ gap }) => gap)
-    .filter((gap) => gap !== undefined && gap > 0)
-    .sort((one = 0, other = 0) => one - other);
-  return gaps[Math.floor(gaps.length / 2)] ?? GAP_WHEN_NONE;
+  const counts = new Map<number, number>();
+  for (const { gap = 0 } of pages.flat()) {
+    const rounded = Math.round(gap * 10) / 10;
+    if (rounded > 0) counts.set(rounded, (counts.get(rounded) ?? 0) + 1);
+  }
+  const [usual = GAP_WHEN_NONE] =
+    [...counts].sort((one, other) => other[1] - one[1] || one[0] - other[0])[0] ?? [];
+  return usual;
 }
 
 function groupLines(

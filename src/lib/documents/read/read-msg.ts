@@ -7,12 +7,13 @@ import { addParagraphs } from "./read-plain.ts";
 import type { ReadFacts, ReadTask } from "./reader.ts";
 import { rtfText } from "./rtf-text.ts";
 
+/** CommonJS with a default of its own: Node and the bundle hand out the module, other loaders what is in it. */
+const MailReader: typeof msgReader.default = "default" in msgReader ? msgReader.default : msgReader;
+
 /** The mail of Outlook: subject, then text, else HTML, else RTF; then the attachments. */
 export async function readMsg(task: ReadTask): Promise<ReadFacts> {
   const { bytes } = task;
-  const mail = new msgReader.default(
-    new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-  );
+  const mail = new MailReader(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   const fields = mail.getFileData();
   if (fields.dataType !== "msg") throw permanent("document_corrupt", { reason: "msg" });
   const subject = fields.subject?.trim() ?? "";
