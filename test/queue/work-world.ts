@@ -18,6 +18,7 @@ export interface WorkWorld {
   expire(id: string): Promise<void>;
   /** As time would: an item is due. */
   makeDue(id: string): Promise<void>;
+  makeAllDue(tenant: string): Promise<void>;
   accounting(): Promise<Answer>;
   close(): Promise<void>;
 }
@@ -85,6 +86,10 @@ export async function openWorkWorld(): Promise<WorkWorld> {
     },
     makeDue: async (id) => {
       await sql`update worker.work_items set due_at = now() - interval '1 s' where id = ${id}`;
+    },
+    makeAllDue: async (tenant) => {
+      await sql`
+        update worker.work_items set due_at = now() - interval '1 s' where tenant = ${tenant} and due_at > now()`;
     },
     accounting: () => call("work_accounting", {}),
     close: () => database.close(),
