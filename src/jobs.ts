@@ -1,5 +1,17 @@
 import type { ScheduleSetting } from "./config.ts";
 import type { Job, JobSpec } from "./lib/jobs/job.ts";
+import { superviseJobs } from "./lib/jobs/supervise-jobs.ts";
+import { cleanUp } from "./lib/jobs/work/cleanup.ts";
+import { checkHealth, type HealthPart } from "./lib/jobs/work/health-check.ts";
+import { alertAboutChannels } from "./lib/ops/alert-channel-alerts.ts";
+import { deliverNotices } from "./lib/ops/alert-notifications.ts";
+import { flyCanaries } from "./lib/ops/canary-flights.ts";
+import { exportWeek } from "./lib/ops/exports.ts";
+import { lastWeek } from "./lib/ops/exports-plan.ts";
+import { alertAboutHealth } from "./lib/ops/health-alerts.ts";
+import { judgeBacklog } from "./lib/ops/queue-backlog.ts";
+import { dayBefore, makeReport } from "./lib/ops/reports.ts";
+import { judgeWorkAccounts } from "./lib/ops/work-accounting.ts";
 import { startMonthlyAudit } from "./lib/usage/audit-start.ts";
 import { closeDuePeriods } from "./lib/usage/close-period.ts";
 import { dispatchConsolidation } from "./lib/usage/consolidate-dispatch.ts";
@@ -112,6 +124,97 @@ export const usageAlerts: ServiceJob = {
   },
 };
 
+/** What is looked at each minute; parts work at the same time and know nothing of each other. */
+const healthParts = (services: Services): HealthPart[] => [
+  { name: "probes", check: (run) => alertAboutHealth(services, run) },
+  { name: "jobs", check: (run) => superviseJobs(services, run) },
+  { name: "backlog", check: (run) => judgeBacklog(services, run) },
+  { name: "canaries", check: (run) => flyCanaries(services, run) },
+  { name: "work", check: (run) => judgeWorkAccounts(services, run) },
+];
+
+/** After them, so that what they found is told at once. */
+const healthNotify = (services: Services): HealthPart[] => [
+  {
+    name: "notices",
+    check: async (run) => {
+      await alertAboutChannels(services, run.signal);
+      return deliverNotices(services, run);
+    },
+  },
+];
+
+/** Looks at everything and tells people. Not critical: who would tell that it is silent is the platform's alert. */
+export const healthCheck: ServiceJob = {
+  id: "health_check",
+  name: { en: "Health check", es: "Verificación de salud" },
+  description:
+    "Probes the backends, the jobs, the queues and the books; raises and resolves alerts; delivers notices.",
+  schedule: "HEALTH_CHECK_SCHEDULE",
+  ...UTC,
+  overlap: "skip",
+  catchUp: "skip",
+  latestStartMs: 2 * MINUTE_MS,
+  timeoutMs: 2 * MINUTE_MS,
+  isCritical: false,
+  work: (services, run) => {
+    const [parts, notify] = [healthParts(services), healthNotify(services)];
+    return checkHealth({ healthParts: parts, healthNotify: notify }, run);
+  },
+};
+
+/** What is left is for the next hour. */
+export const cleanup: ServiceJob = {
+  id: "cleanup",
+  name: { en: "Cleanup", es: "Limpieza" },
+  description: "Deletes runs, work items, alerts, reports and exports that ended long ago.",
+  schedule: "CLEANUP_SCHEDULE",
+  ...UTC,
+  overlap: "skip",
+  catchUp: "skip",
+  latestStartMs: 30 * MINUTE_MS,
+  timeoutMs: 8 * MINUTE_MS,
+  attempts: 2,
+  isCritical: false,
+  work: (services, run) => cleanUp(services, run),
+};
+
+/** The day is that of its slot: a report that is made late is still that of the day before it was due. */
+export const dailyReports: ServiceJob = {
+  id: "daily_reports",
+  name: { en: "Daily reports", es: "Informes diarios" },
+  description: "Reports on yesterday as data and as a page, and mails it.",
+  schedule: "DAILY_REPORTS_SCHEDULE",
+  ...UTC,
+  overlap: "skip",
+  catchUp: "all",
+  latestStartMs: 72 * HOUR_MS,
+  timeoutMs: 8 * MINUTE_MS,
+  attempts: 4,
+  isCritical: false,
+  work: (services, run) => makeReport(services, run, dayBefore(run.slotAt ?? services.clock.now())),
+};
+
+/** A later attempt goes on with the files that are missing. */
+export const weeklyExport: ServiceJob = {
+  id: "weekly_export",
+  name: { en: "Weekly data export", es: "Exportación semanal" },
+  description: "Exports the usage and the job runs of the last week as compressed files.",
+  schedule: "WEEKLY_EXPORT_SCHEDULE",
+  ...UTC,
+  overlap: "skip",
+  catchUp: "all",
+  latestStartMs: 6 * 24 * HOUR_MS,
+  timeoutMs: 8 * MINUTE_MS,
+  attempts: 10,
+  isCritical: false,
+  work: (services, run) =>
+    exportWeek(services, run, {
+      week: lastWeek(run.slotAt ?? services.clock.now()),
+      progress: (fields) => run.progress(fields),
+    }),
+};
+
 /** Every scheduled job. Each has a timer function of its own, which only ticks; a test compares the two. */
 export const JOBS: readonly ServiceJob[] = [
   dailyReconciliation,
@@ -119,6 +222,10 @@ export const JOBS: readonly ServiceJob[] = [
   monthlyAudit,
   observeUsage,
   usageAlerts,
+  healthCheck,
+  cleanup,
+  dailyReports,
+  weeklyExport,
 ];
 
 /** What everybody knows about them. */

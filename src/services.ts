@@ -5,25 +5,34 @@ import { documentQueueOf } from "./lib/documents/document-queue.ts";
 import { documentServices } from "./lib/documents/document-services.supabase.ts";
 import { embedderOf } from "./lib/documents/embed/embedder-of.ts";
 import { azureObjects } from "./lib/documents/stored-objects.storage.ts";
+import type { JobRun } from "./lib/jobs/job.ts";
 import { jobApiServices } from "./lib/jobs/job-api-services.supabase.ts";
 import { jobQueue } from "./lib/jobs/job-queue.storage.ts";
 import { jobServices } from "./lib/jobs/job-services.supabase.ts";
+import { rowCleaner } from "./lib/jobs/work/cleanup.supabase.ts";
+import type { CleanupConfig } from "./lib/jobs/work/cleanup.ts";
 import { type Clock, systemClock } from "./lib/kernel/clock.ts";
 import { invariant } from "./lib/kernel/errors.ts";
 import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
 import { createAlerts } from "./lib/ops/alerts.ts";
 import { auditLog } from "./lib/ops/audit-log.supabase.ts";
 import { cachedHealth } from "./lib/ops/cached-health.ts";
+import { removeExpiredExports, removeOrphanBlobs } from "./lib/ops/exports-cleanup.ts";
+import { noticeChannels } from "./lib/ops/notice-channels.ts";
+import { opsServices } from "./lib/ops/ops-services.supabase.ts";
 import { probeBackends } from "./lib/ops/probe-backends.ts";
 import { cacheProbe } from "./lib/ops/probes.redis.ts";
 import { databaseProbe } from "./lib/ops/probes.supabase.ts";
+import { queuePeeks } from "./lib/ops/queue-backlog.storage.ts";
 import { statusServices } from "./lib/ops/status-services.supabase.ts";
 import { type QueueServices, queueServices } from "./lib/queue/queue-services.supabase.ts";
 import { workSender } from "./lib/queue/work-sender.storage.ts";
+import { createBlobStore } from "./lib/runtime/blob-store.storage.ts";
 import { connectRedis } from "./lib/runtime/connect.redis.ts";
 import { invocationLogger } from "./lib/runtime/current-run.ts";
 import { entraTokens } from "./lib/runtime/entra-tokens.ts";
-import { createQueueSender } from "./lib/runtime/queue-sender.storage.ts";
+import { redact } from "./lib/runtime/logger.ts";
+import { createQueueSender, type QueueSender } from "./lib/runtime/queue-sender.storage.ts";
 import { createRpc, type Rpc } from "./lib/runtime/rpc.supabase.ts";
 import { startLogger } from "./lib/runtime/start-logger.ts";
 import {
@@ -57,7 +66,7 @@ import { runLedger, shardReports, usageLedger } from "./lib/usage/usage-ledger.s
 import { usageCounters, usageLog, usageTail } from "./lib/usage/usage-log.redis.ts";
 import { createUsageProducer } from "./lib/usage/usage-producer.ts";
 import { usageReads } from "./lib/usage/usage-reads.supabase.ts";
-import { WORK_SPECS } from "./queues.ts";
+import { STORAGE_QUEUES, WORK_SPECS } from "./queues.ts";
 
 export type Services = ReturnType<typeof createServices>;
 
@@ -122,6 +131,7 @@ export function createServices(config: Config, clock = systemClock) {
     jobSchedules: config.schedules,
     instance: INSTANCE_ID,
     ...documentsOf(config, rpc, queue),
+    ...operationsOf(config, { rpc, slow: slow.rpc, sender }),
     legacyConfig,
     pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
     pendingLedger: pendingLedger(rpc),
@@ -149,6 +159,58 @@ export function createServices(config: Config, clock = systemClock) {
     },
   } as const;
 }
+
+interface Connections {
+  readonly rpc: Rpc;
+  readonly slow: Rpc;
+  readonly sender: QueueSender;
+}
+
+/** What the service does for its operators: notices, reports, exports, canaries, cleaning up. */
+function operationsOf(config: Config, { rpc, slow, sender }: Connections) {
+  const { serviceName, environment, storage, ops } = config;
+  const exports = createBlobStore({ ...storage, container: ops.exports.container });
+  const text = { serviceName, environment, docsUrl: ops.docsUrl, redact };
+  const services = opsServices(rpc, slow);
+  const cleaning = { expiredExports: services.expiredExports, exportBlobs: exports };
+  return {
+    ...services,
+    ...noticeChannels(ops, text, invocationLogger),
+    environment,
+    exportConfig: { format: ops.exports.format },
+    exportStore: exports,
+    exportLinks: exports,
+    queuePeeks: queuePeeks(storage),
+    backlogConfig: { queues: STORAGE_QUEUES, ageWarnSeconds: ops.queueAgeWarnSeconds },
+    canarySender: sender,
+    canaryConfig: { queues: STORAGE_QUEUES, everyMinutes: ops.canaryMinutes },
+    cleanupConfig: { retainDays: retentionOf(ops.retainDays), runsKept: ops.runsKept },
+    rowCleaner: rowCleaner(rpc),
+    exportCleaner: {
+      removeExpired: (bound: Bound, run: JobRun) => removeExpiredExports(cleaning, bound, run),
+      removeOrphans: (bound: Bound, run: JobRun) => removeOrphanBlobs(cleaning, bound, run),
+    },
+  };
+}
+
+interface Bound {
+  readonly before: number;
+  readonly limit: number;
+}
+
+/** Copies of the service that are gone, and canaries that came back, are of no use after a day. */
+const retentionOf = (days: Config["ops"]["retainDays"]): CleanupConfig["retainDays"] => ({
+  job_runs: days.runs,
+  work_items: days.work,
+  dead_items: days.deadWork,
+  work_replays: days.deadWork,
+  alerts: days.alerts,
+  alert_messages: days.alerts,
+  reports: days.reports,
+  exports: days.exports,
+  instances: 1,
+  canaries: 1,
+});
 
 const documentsOf = (config: Config, rpc: Rpc, queue: QueueServices) =>
   documentServices({

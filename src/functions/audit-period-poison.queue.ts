@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { settlePoisonedAudit } from "../lib/usage/settle-poisoned-audit.ts";
 import { poisonQueueOf, WORK_QUEUES } from "../queues.ts";
@@ -9,5 +10,7 @@ app.storageQueue("auditPeriodPoison", {
   connection: "AzureWebJobsStorage",
   queueName: poisonQueueOf(WORK_QUEUES.usageAudits),
   handler: (raw, context) =>
-    runTrigger(context, (run) => settlePoisonedAudit(services(), raw, run)),
+    runTrigger(context, (run) =>
+      unlessCanary(services(), raw, run, () => settlePoisonedAudit(services(), raw, run)),
+    ),
 });

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { parseMessage } from "../lib/runtime/parse-message.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { AuditMessageSchema } from "../lib/usage/audit-message.ts";
@@ -12,6 +13,8 @@ app.storageQueue("auditPeriod", {
   queueName: WORK_QUEUES.usageAudits,
   handler: (raw, context) =>
     runTrigger(context, (run) =>
-      auditPeriod(services(), parseMessage(AuditMessageSchema, raw), run),
+      unlessCanary(services(), raw, run, () =>
+        auditPeriod(services(), parseMessage(AuditMessageSchema, raw), run),
+      ),
     ),
 });

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { parseMessage } from "../lib/runtime/parse-message.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { ConsolidationMessageSchema } from "../lib/usage/consolidate-message.ts";
@@ -12,6 +13,8 @@ app.storageQueue("consolidateShard", {
   queueName: WORK_QUEUES.usageConsolidations,
   handler: (raw, context) =>
     runTrigger(context, (run) =>
-      consolidateShard(services(), parseMessage(ConsolidationMessageSchema, raw), run),
+      unlessCanary(services(), raw, run, () =>
+        consolidateShard(services(), parseMessage(ConsolidationMessageSchema, raw), run),
+      ),
     ),
 });

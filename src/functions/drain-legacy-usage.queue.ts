@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { parseMessage } from "../lib/runtime/parse-message.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { drainLegacy } from "../lib/usage/legacy/drain-legacy.ts";
@@ -12,6 +13,8 @@ app.storageQueue("drainLegacyUsage", {
   queueName: WORK_QUEUES.usageLegacy,
   handler: (raw, context) =>
     runTrigger(context, (run) =>
-      drainLegacy(services(), parseMessage(LegacyMessageSchema, raw), run),
+      unlessCanary(services(), raw, run, () =>
+        drainLegacy(services(), parseMessage(LegacyMessageSchema, raw), run),
+      ),
     ),
 });

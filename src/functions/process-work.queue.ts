@@ -1,4 +1,5 @@
 import { app, type InvocationContext } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import type { BoundWork } from "../lib/queue/bind-work.ts";
 import { runWork } from "../lib/queue/run-work.ts";
 import { settlePoisonedWork } from "../lib/queue/settle-poisoned-work.ts";
@@ -20,7 +21,9 @@ function register(work: BoundWork<Services>, priority: Priority): void {
     queueName,
     handler: (raw, context) =>
       runTrigger(context, (run) =>
-        runWork(services(), work, deliveryOf(raw, context, queueName, priority), run),
+        unlessCanary(services(), raw, run, () =>
+          runWork(services(), work, deliveryOf(raw, context, queueName, priority), run),
+        ),
       ),
   });
   app.storageQueue(`${name}Poison`, {
@@ -28,7 +31,9 @@ function register(work: BoundWork<Services>, priority: Priority): void {
     queueName: poisonQueueOf(queueName),
     handler: (raw, context) =>
       runTrigger(context, (run) =>
-        settlePoisonedWork(services(), work, deliveryOf(raw, context, queueName, priority), run),
+        unlessCanary(services(), raw, run, () =>
+          settlePoisonedWork(services(), work, deliveryOf(raw, context, queueName, priority), run),
+        ),
       ),
   });
 }

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { settlePoisonedShard } from "../lib/usage/settle-poisoned-shard.ts";
 import { poisonQueueOf, WORK_QUEUES } from "../queues.ts";
@@ -9,5 +10,7 @@ app.storageQueue("reconcileShardPoison", {
   connection: "AzureWebJobsStorage",
   queueName: poisonQueueOf(WORK_QUEUES.usageShards),
   handler: (raw, context) =>
-    runTrigger(context, (run) => settlePoisonedShard(services(), raw, run)),
+    runTrigger(context, (run) =>
+      unlessCanary(services(), raw, run, () => settlePoisonedShard(services(), raw, run)),
+    ),
 });

@@ -1,4 +1,5 @@
 import { app } from "@azure/functions";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { parseMessage } from "../lib/runtime/parse-message.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { reconcileShard } from "../lib/usage/reconcile-shard.ts";
@@ -12,6 +13,8 @@ app.storageQueue("reconcileShard", {
   queueName: WORK_QUEUES.usageShards,
   handler: (raw, context) =>
     runTrigger(context, (run) =>
-      reconcileShard(services(), parseMessage(ShardMessageSchema, raw), run),
+      unlessCanary(services(), raw, run, () =>
+        reconcileShard(services(), parseMessage(ShardMessageSchema, raw), run),
+      ),
     ),
 });

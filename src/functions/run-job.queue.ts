@@ -2,6 +2,7 @@ import { app } from "@azure/functions";
 import { JOBS } from "../jobs.ts";
 import { JobRunMessageSchema } from "../lib/jobs/job-message.ts";
 import { runQueuedJob } from "../lib/jobs/run-job.ts";
+import { unlessCanary } from "../lib/ops/canary.ts";
 import { parseMessage } from "../lib/runtime/parse-message.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { WORK_QUEUES } from "../queues.ts";
@@ -13,6 +14,8 @@ app.storageQueue("runJob", {
   queueName: WORK_QUEUES.jobRuns,
   handler: (raw, context) =>
     runTrigger(context, (run) =>
-      runQueuedJob(services(), JOBS, parseMessage(JobRunMessageSchema, raw), run),
+      unlessCanary(services(), raw, run, () =>
+        runQueuedJob(services(), JOBS, parseMessage(JobRunMessageSchema, raw), run),
+      ),
     ),
 });

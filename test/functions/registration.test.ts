@@ -83,12 +83,15 @@ const timer = (name: string, schedule: string, retry: string | undefined = undef
 const REVIEWED = [
   queue("auditPeriod", "usage-audits"),
   queue("auditPeriodPoison", "usage-audits-poison"),
+  timer("cleanup", "0 * * * *"),
   queue("consolidateShard", "usage-consolidations"),
   queue("consolidateShardPoison", "usage-consolidations-poison"),
   timer("dailyReconciliation", "0 2 * * *", "exponentialBackoff 5"),
+  timer("dailyReports", "0 6 * * *"),
   queue("drainLegacyUsage", "usage-legacy"),
   queue("drainLegacyUsagePoison", "usage-legacy-poison"),
   http("graphWebhook", "listen/{*path}"),
+  timer("healthCheck", "* * * * *"),
   http("healthProbes", "{probe:regex(^(health|healthz|readyz)$)}"),
   http("managementApi", "{*path}"),
   timer("monthlyAudit", "0 4 1 * *", "exponentialBackoff 5"),
@@ -109,6 +112,7 @@ const REVIEWED = [
   timer("sweepWork", "10 * * * * *"),
   timer("usageAlerts", "30 */5 * * * *"),
   timer("weeklyConsolidation", "0 3 * * 0", "exponentialBackoff 5"),
+  timer("weeklyExport", "0 2 * * 0"),
 ];
 /** Checked by the app itself, or by the sender's secret; see `public-routes.test.ts`. */
 const ANONYMOUS = ["graphWebhook", "healthProbes", "managementApi"];

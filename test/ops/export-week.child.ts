@@ -8,9 +8,9 @@ const { deps, close } = openExport(settings);
 const log = { info: () => {}, warn: () => {}, error: () => {} };
 const signal = new AbortController().signal;
 const run: Run = { name: "export", id: "child", log, signal, note: () => {} };
-const report = await exportWeek(deps, run, (fields) =>
-  process.stdout.write(`${JSON.stringify(fields)}\n`),
-);
+const report = await exportWeek(deps, run, {
+  progress: (fields) => process.stdout.write(`${JSON.stringify(fields)}\n`),
+});
 const rssMax = process.resourceUsage().maxRSS * 1024;
 process.stdout.write(`${JSON.stringify({ ...report, rssMax })}\n`);
 await close();

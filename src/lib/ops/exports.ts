@@ -86,13 +86,19 @@ export interface ExportDeps {
   readonly exportStore: ExportStore;
 }
 
+export interface ExportOptions {
+  /** Its first day; the last week that is over when it is not given. */
+  readonly week?: Day;
+  readonly progress?: (fields: Readonly<Record<string, unknown>>) => void;
+}
+
 /** Rows in memory at a time. */
 const PAGE_ROWS = 5000;
 /** Of one file; a loop over pages ends even when they never do. */
 const PAGES_MAX = 200_000;
 
 /**
- * Exports the last week that is over, or goes on where an earlier run ended. Files that are finished are kept, the one
+ * Exports a week that is over, or goes on where an earlier run ended. Files that are finished are kept, the one
  * that was being written is written again, and the manifest comes last: an export without one is not finished. Every
  * attempt writes under paths of its own, so a run that was thought dead can neither replace nor finish anything.
  *
@@ -101,9 +107,8 @@ const PAGES_MAX = 200_000;
 export async function exportWeek(
   deps: ExportDeps,
   run: Run,
-  progress: (fields: Readonly<Record<string, unknown>>) => void = () => {},
+  { week = lastWeek(deps.clock.now()), progress = () => {} }: ExportOptions = {},
 ): Promise<Readonly<Record<string, unknown>>> {
-  const week = lastWeek(deps.clock.now());
   const open = await deps.exportLedger.open(week, deps.exportConfig.format, run.signal);
   if (open === undefined) return { week, outcome: "finished_before" };
   const planned = planFiles({ week, ledgerAfter: open.ledgerAfter, ledgerTo: open.ledgerTo });
