@@ -1,8 +1,13 @@
 import { app } from "@azure/functions";
 import { documentRoutes } from "../lib/documents/documents.http.ts";
 import { searchRoutes } from "../lib/documents/search.http.ts";
+import { jobActionRoutes } from "../lib/jobs/job-actions.http.ts";
+import { jobRoutes } from "../lib/jobs/jobs.http.ts";
 import { alertRoutes } from "../lib/ops/alerts.http.ts";
 import { auditLogRoutes } from "../lib/ops/audit-log.http.ts";
+import { exportRoutes } from "../lib/ops/exports.http.ts";
+import { reportRoutes } from "../lib/ops/reports.http.ts";
+import { statusRoutes } from "../lib/ops/status.http.ts";
 import { deadLetterRoutes } from "../lib/queue/dead-letters.http.ts";
 import { workRoutes } from "../lib/queue/work.http.ts";
 import { apiDocsRoutes } from "../lib/runtime/api-docs.http.ts";
@@ -27,6 +32,11 @@ web.route("/", quarantineRoutes(services));
 web.route("/", workRoutes(services));
 web.route("/", deadLetterRoutes(services));
 web.route("/", alertRoutes(services));
+web.route("/", reportRoutes(services));
+web.route("/", exportRoutes(services));
+web.route("/", jobRoutes(services));
+web.route("/", jobActionRoutes(services));
+web.route("/", statusRoutes(services));
 web.route("/", auditLogRoutes(services));
 web.route("/", searchRoutes(services)); // before /documents/{id}
 web.route("/", documentRoutes(services));

@@ -13,12 +13,23 @@ const NEXT = NOW + 50 * 60_000;
 const FINE: WhyFacts = {
   now: NOW,
   isEnabled: true,
-  lastSlotAt: SLOT,
-  isLastSlotKnown: true,
+  isKnown: true,
   nextSlotAt: NEXT,
   last: { runId: "r1", status: "succeeded", endedAt: SLOT + 1000 },
 };
-const running = (startedAt: number) => ({ runId: "r2", startedAt });
+const running = (startedAt: number, leaseUntil = NOW + 1) => ({
+  runId: "r2",
+  startedAt,
+  leaseUntil,
+});
+const waiting = (isRetry: boolean, more: object = {}) => ({
+  runId: "r3",
+  startAfter: NOW + 1000,
+  reason: "retry",
+  isRetry,
+  errorCode: "redis_unavailable",
+  ...more,
+});
 const ended = (status: string, more: object = {}) => ({
   runId: "r1",
   status,
@@ -35,38 +46,31 @@ const CASES: readonly [string, WhyReason, WhyFacts | undefined][] = [
     "disabled",
     { ...FINE, isEnabled: false, running: running(SLOT) },
   ],
-  ["a run of before the slot works", "overlapping", { ...FINE, running: running(SLOT - 1) }],
-  ["a run of the slot works", "running", { ...FINE, running: running(SLOT) }],
   [
-    "a run works and there is no slot",
-    "running",
-    { ...FINE, lastSlotAt: undefined, running: running(1) },
+    "a run of before the slot works",
+    "overlapping",
+    { ...FINE, running: running(SLOT - 1), slotDuringRunAt: SLOT },
+  ],
+  ["a run of the slot works", "running", { ...FINE, running: running(SLOT) }],
+  ["its worker fell silent", "worker_lost", { ...FINE, running: running(SLOT, NOW) }],
+  [
+    "a run that was asked for waits for another",
+    "overlapping",
+    { ...FINE, running: running(SLOT), waiting: waiting(false, { reason: "overlap" }) },
   ],
   [
     "the last attempt failed and another is planned",
     "waiting_retry",
-    { ...FINE, last: ended("failed", { nextAttemptAt: NOW + 1 }) },
+    { ...FINE, waiting: waiting(true) },
   ],
-  [
-    "the other attempt is due",
-    "waiting_retry",
-    { ...FINE, last: ended("failed", { nextAttemptAt: NOW - 1 }) },
-  ],
-  [
-    "the slot has no row and is young",
-    "starting",
-    { ...FINE, isLastSlotKnown: false, lastSlotAt: NOW - STARTING_MS + 1 },
-  ],
+  ["somebody just asked for it", "starting", { ...FINE, waiting: waiting(false) }],
+  ["the slot has no row and is young", "starting", { ...FINE, openSlotAt: NOW - STARTING_MS + 1 }],
   [
     "the slot has no row and is not young any more",
     "no_instance",
-    { ...FINE, isLastSlotKnown: false, lastSlotAt: NOW - STARTING_MS },
+    { ...FINE, openSlotAt: NOW - STARTING_MS },
   ],
-  [
-    "the slot has no row because the job is newer than it",
-    "not_due",
-    { ...FINE, isLastSlotKnown: false, knownSince: SLOT + 1, last: undefined },
-  ],
+  ["no instance has told the ledger of it", "no_instance", { ...FINE, isKnown: false }],
   ["the last run failed", "last_failed", { ...FINE, last: ended("failed", { errorCode: "x_y" }) }],
   ["the last run was abandoned", "last_failed", { ...FINE, last: ended("abandoned") }],
   [

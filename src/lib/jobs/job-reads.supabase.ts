@@ -1,18 +1,8 @@
 import { z } from "zod";
 import { AppError } from "../kernel/errors.ts";
 import type { Rpc } from "../runtime/rpc.supabase.ts";
+import { RUN_STATUSES } from "./run-statuses.ts";
 
-export const RUN_STATUSES = [
-  "queued",
-  "running",
-  "succeeded",
-  "failed",
-  "skipped",
-  "caught_up",
-  "missed",
-  "abandoned",
-  "cancelled",
-] as const;
 const Status = z.enum(RUN_STATUSES);
 const Trigger = z.enum(["schedule", "catch_up", "manual"]);
 const Fields = z.record(z.string(), z.unknown());

@@ -5,8 +5,20 @@ export interface WhyFacts {
   readonly disabledBy?: string | undefined;
   readonly disabledReason?: string | undefined;
   readonly disabledAt?: number | undefined;
-  /** The run that works now. */
-  readonly running?: { readonly runId: string; readonly startedAt: number } | undefined;
+  /** The run that works now, or that somebody claimed and then fell silent about. */
+  readonly running?:
+    | { readonly runId: string; readonly startedAt: number; readonly leaseUntil: number }
+    | undefined;
+  /** A run that waits to start: for another attempt, or because somebody just asked for it. */
+  readonly waiting?:
+    | {
+        readonly runId: string;
+        readonly startAfter: number | undefined;
+        readonly reason: string | undefined;
+        readonly isRetry: boolean;
+        readonly errorCode: string | undefined;
+      }
+    | undefined;
   /** The newest run that ended, whatever way. */
   readonly last?:
     | {
@@ -15,21 +27,21 @@ export interface WhyFacts {
         readonly endedAt: number;
         readonly reason?: string | undefined;
         readonly errorCode?: string | undefined;
-        /** When it is tried again. */
-        readonly nextAttemptAt?: number | undefined;
       }
     | undefined;
-  /** The latest slot that is past, and whether the ledger has its row. */
-  readonly lastSlotAt?: number | undefined;
-  readonly isLastSlotKnown: boolean;
-  /** Slots before this are none that anybody could have run. */
-  readonly knownSince?: number | undefined;
+  /** The ledger has heard of the job: some instance with this version ran. */
+  readonly isKnown: boolean;
+  /** The oldest slot that is past and has no row. */
+  readonly openSlotAt?: number | undefined;
+  /** The first slot after the running run started, when that is past. */
+  readonly slotDuringRunAt?: number | undefined;
   readonly nextSlotAt?: number | undefined;
 }
 
 export const WHY_REASONS = [
   "database_unavailable",
   "disabled",
+  "worker_lost",
   "overlapping",
   "running",
   "waiting_retry",
@@ -74,7 +86,7 @@ export function whyNotRunning(facts: WhyFacts | undefined): Why {
   return (
     whyDisabled(facts) ??
     whyBusy(facts) ??
-    whyRetry(facts) ??
+    whyWaiting(facts) ??
     whySilent(facts) ??
     whyLast(facts) ??
     whyNotDue(facts)
@@ -89,11 +101,18 @@ function whyDisabled(facts: WhyFacts): Why | undefined {
 }
 
 /** A run that works through the next slot keeps that from starting. */
-function whyBusy({ running, lastSlotAt, now }: WhyFacts): Why | undefined {
+function whyBusy({ running, waiting, slotDuringRunAt, now }: WhyFacts): Why | undefined {
   if (running === undefined) return undefined;
-  const { runId, startedAt } = running;
-  const isOver = lastSlotAt !== undefined && lastSlotAt > startedAt;
-  if (!isOver)
+  const { runId, startedAt, leaseUntil } = running;
+  if (leaseUntil <= now)
+    return {
+      reason: "worker_lost",
+      text: "The instance that ran it fell silent; another takes the run over, or it is abandoned.",
+      ...at(leaseUntil),
+      runId,
+      runbook: RUNBOOK,
+    };
+  if (slotDuringRunAt === undefined && waiting?.reason !== "overlap")
     return {
       reason: "running",
       text: `It is running, for ${seconds(now - startedAt)} s so far.`,
@@ -102,30 +121,38 @@ function whyBusy({ running, lastSlotAt, now }: WhyFacts): Why | undefined {
     };
   return {
     reason: "overlapping",
-    text: `A run that started before the slot still works; it has been running for ${seconds(now - startedAt)} s.`,
-    ...at(lastSlotAt),
+    text: `A run that started before still works; it has been running for ${seconds(now - startedAt)} s.`,
+    ...at(slotDuringRunAt ?? startedAt),
     runId,
     runbook: RUNBOOK,
   };
 }
 
-function whyRetry({ last, now }: WhyFacts): Why | undefined {
-  if (last?.nextAttemptAt === undefined || !FAILED.has(last.status)) return undefined;
-  const when = last.nextAttemptAt > now ? "is tried again" : "is about to be tried again";
-  const text = `The last attempt ended with ${last.errorCode ?? last.reason ?? last.status} and ${when}.`;
-  return { reason: "waiting_retry", text, ...at(last.nextAttemptAt), runId: last.runId };
+function whyWaiting({ waiting }: WhyFacts): Why | undefined {
+  if (waiting === undefined) return undefined;
+  const { runId, startAfter, isRetry, errorCode, reason } = waiting;
+  const common = { ...at(startAfter), runId };
+  if (!isRetry)
+    return { reason: "starting", text: "A run was asked for; it is starting.", ...common };
+  const text = `The last attempt ended with ${errorCode ?? reason ?? "a failure"}; another follows.`;
+  return { reason: "waiting_retry", text, ...common };
 }
 
 /** A slot without a row: nobody fired the timer, or nobody could write. */
-function whySilent({ lastSlotAt, isLastSlotKnown, knownSince, now }: WhyFacts): Why | undefined {
-  if (lastSlotAt === undefined || isLastSlotKnown) return undefined;
-  if (knownSince !== undefined && lastSlotAt < knownSince) return undefined;
-  if (now - lastSlotAt < STARTING_MS)
-    return { reason: "starting", text: "Its slot just began; it is starting.", ...at(lastSlotAt) };
+function whySilent({ isKnown, openSlotAt, now }: WhyFacts): Why | undefined {
+  if (!isKnown)
+    return {
+      reason: "no_instance",
+      text: "No instance of this version has fired a timer yet.",
+      runbook: RUNBOOK,
+    };
+  if (openSlotAt === undefined) return undefined;
+  if (now - openSlotAt < STARTING_MS)
+    return { reason: "starting", text: "Its slot just began; it is starting.", ...at(openSlotAt) };
   return {
     reason: "no_instance",
     text: "Its slot is past and no instance took it: the timer is silent.",
-    ...at(lastSlotAt),
+    ...at(openSlotAt),
     runbook: RUNBOOK,
   };
 }
