@@ -204,7 +204,8 @@ function restartOnChange(worker: Worker, log: (line: string) => void): () => voi
 
 /** In a process of its own, which ends when the sample is done. A sample that fails is no reason to stop the service. */
 async function startSample(backends: Backends, url: string, stop: AbortSignal): Promise<void> {
-  const { UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN } = backends.settings;
+  const { UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN, AzureWebJobsStorage } =
+    backends.settings;
   try {
     const child = await startNodeChild(
       "The sample work",
@@ -215,6 +216,7 @@ async function startSample(backends: Backends, url: string, stop: AbortSignal): 
           ...process.env,
           UPSTASH_REDIS_REST_URL,
           UPSTASH_REDIS_REST_TOKEN,
+          AzureWebJobsStorage,
           WORKER_URL: url,
           WORKER_KEY: DEVELOPMENT_KEY,
         },

@@ -1,9 +1,16 @@
 import { connectUsageProducer } from "../../src/producer.ts";
 import { announceReady, endWithParent } from "../backends/child-entry.ts";
+import { processDocuments, SAMPLE_WORKSPACE } from "./process-documents.ts";
 import { simulateProduct } from "./simulate-product.ts";
-import { createWorkerClient, isBooked, type TenantTotal } from "./worker-client.ts";
+import {
+  type Caller,
+  createCaller,
+  createWorkerClient,
+  isBooked,
+  type TenantTotal,
+} from "./worker-client.ts";
 
-/** Settings: UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN, WORKER_URL, WORKER_KEY, SAMPLE_DURATION_MS. */
+/** Settings: AzureWebJobsStorage, UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN, WORKER_URL, WORKER_KEY, SAMPLE_DURATION_MS. */
 const env = process.env;
 const DURATION_MS = Number(env["SAMPLE_DURATION_MS"] ?? 24_000);
 const REQUESTS_PER_SECOND = 16;
@@ -13,7 +20,9 @@ const stop = new AbortController();
 endWithParent(async () => stop.abort());
 announceReady("sample");
 try {
-  await runSample(env["WORKER_URL"] ?? "", env["WORKER_KEY"] ?? "");
+  const url = env["WORKER_URL"] ?? "";
+  const call = createCaller(url, env["WORKER_KEY"] ?? "");
+  await Promise.all([runSample(url, call), runDocuments(url, call)]);
   process.exit(0);
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
@@ -21,8 +30,8 @@ try {
 }
 
 /** On a store without usage: a product records, the worker books, and both sides are shown. Else nothing. */
-async function runSample(url: string, key: string): Promise<void> {
-  const worker = createWorkerClient(url, key);
+async function runSample(url: string, call: Caller): Promise<void> {
+  const worker = createWorkerClient(call);
   const before = await worker.readTotals();
   if (before.some(({ recorded, booked }) => recorded !== "0" || booked !== "0")) {
     say("There is usage from an earlier start; no sample work this time.");
@@ -37,6 +46,19 @@ async function runSample(url: string, key: string): Promise<void> {
   say("Starting the function dailyReconciliation, which books them in the ledger …");
   await worker.startReconciliation();
   show(await worker.untilBooked(BOOKED_WITHIN_MS, stop.signal), url);
+}
+
+/** On a store without documents: a product stores a few, the worker processes them, and a search is shown. */
+async function runDocuments(url: string, call: Caller): Promise<void> {
+  try {
+    const shown = await processDocuments(call, env["AzureWebJobsStorage"] ?? "", stop.signal);
+    if (shown === undefined) return;
+    say("Three documents were stored, processed and searched:");
+    console.log(`\n${shown}\n`);
+    say(`What is served of them: ${url}/documents?workspace=${SAMPLE_WORKSPACE}`);
+  } catch (error) {
+    say(`The documents were not shown: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 async function record() {

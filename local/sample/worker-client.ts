@@ -23,8 +23,12 @@ export interface WorkerClient {
   untilBooked(withinMs: number, stop: AbortSignal): Promise<TenantTotal[]>;
 }
 
-export function createWorkerClient(url: string, key: string): WorkerClient {
-  const call = async (method: string, path: string, body?: string): Promise<unknown> => {
+/** One call of the API; the body is JSON. */
+export type Caller = (method: string, path: string, body?: string) => Promise<unknown>;
+
+export const createCaller =
+  (url: string, key: string): Caller =>
+  async (method, path, body) => {
     const headers = { "x-api-key": key, ...(body ? { "content-type": "application/json" } : {}) };
     const signal = AbortSignal.timeout(CALL_WITHIN_MS);
     const init = { method, headers, signal, ...(body === undefined ? {} : { body }) };
@@ -33,6 +37,8 @@ export function createWorkerClient(url: string, key: string): WorkerClient {
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
     return text === "" ? undefined : JSON.parse(text);
   };
+
+export function createWorkerClient(call: Caller): WorkerClient {
   const readTotals = (): Promise<TenantTotal[]> =>
     Promise.all(
       COMPANIES.map(async (company) => {
