@@ -85,12 +85,10 @@ export function createServices(config: Config, clock = systemClock) {
   const log = usageLog(redis);
   const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
   const { dailySchedule } = config.usage;
-  const legacyConfig = legacyConfigOf(config);
   const wakeups = workSender(sender, WORK_SPECS, invocationLogger);
   const queue = queueServices({ rpc, sender: wakeups, specs: WORK_SPECS });
   const health = cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule }));
-  const { schedules } = config;
-  const jobApi = jobApiServices({ rpc, clock, specs: JOB_SPECS, schedules });
+  const jobs = jobsOf(config, { rpc, sender }, clock);
   return {
     config,
     clock,
@@ -125,31 +123,13 @@ export function createServices(config: Config, clock = systemClock) {
     eventPruner: eventPruner(slow.rpc),
     usageFacts: usageFacts(slow.rpc),
     ...queue,
-    ...jobServices(rpc),
-    jobQueue: jobQueue(sender),
-    jobSpecs: JOB_SPECS,
-    jobSchedules: config.schedules,
-    instance: INSTANCE_ID,
+    ...jobs,
     ...documentsOf(config, rpc, queue),
     ...operationsOf(config, { rpc, slow: slow.rpc, sender }),
-    legacyConfig,
-    pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
-    pendingLedger: pendingLedger(rpc),
-    legacyCounters: legacyCounters(redis),
-    counterLedger: counterLedger(rpc),
-    legacyRuns: legacyRuns(rpc),
-    legacyReads: legacyReads(rpc),
-    legacyQueue: legacyQueue(sender),
+    ...legacyUsageOf(config, redis, { rpc, sender }),
     usageProducer: createUsageProducer({ redis, clock, isEnabled: config.usage.isTrackingEnabled }),
     health,
-    ...jobApi,
-    ...statusServices({
-      rpc,
-      clock,
-      health,
-      jobStatuses: jobApi.jobStatuses,
-      instance: INSTANCE_ID,
-    }),
+    ...statusServices({ ...jobs, rpc, clock, health }),
     /** In the reverse order of what may still need what. */
     close: async () => {
       await queue.stopWork();
@@ -164,6 +144,37 @@ interface Connections {
   readonly rpc: Rpc;
   readonly slow: Rpc;
   readonly sender: QueueSender;
+}
+
+/** Scheduled jobs: the ledger that runs them, and what people see of them. */
+function jobsOf(config: Config, { rpc, sender }: Omit<Connections, "slow">, clock: Clock) {
+  const { schedules } = config;
+  return {
+    ...jobServices(rpc),
+    ...jobApiServices({ rpc, clock, specs: JOB_SPECS, schedules }),
+    jobQueue: jobQueue(sender),
+    jobSpecs: JOB_SPECS,
+    jobSchedules: schedules,
+    instance: INSTANCE_ID,
+  };
+}
+
+function legacyUsageOf(
+  config: Config,
+  redis: ReturnType<typeof connectRedis>,
+  { rpc, sender }: Omit<Connections, "slow">,
+) {
+  const legacyConfig = legacyConfigOf(config);
+  return {
+    legacyConfig,
+    pendingSet: pendingSet(redis, legacyConfig.pendingKey ?? ""), // not called while the lane is off
+    pendingLedger: pendingLedger(rpc),
+    legacyCounters: legacyCounters(redis),
+    counterLedger: counterLedger(rpc),
+    legacyRuns: legacyRuns(rpc),
+    legacyReads: legacyReads(rpc),
+    legacyQueue: legacyQueue(sender),
+  };
 }
 
 /** What the service does for its operators: notices, reports, exports, canaries, cleaning up. */
