@@ -578,28 +578,3 @@ describe("scheduleOf", () => {
     },
   );
 });
-
-describe("the directory whose tokens are taken", () => {
-  const tenantId = "7C9E6679-7425-40de-944b-e07fc1f90ae7";
-
-  test("is given by both settings, and may have two audiences", () => {
-    const env = { ENTRA_TENANT_ID: tenantId, ENTRA_AUDIENCE: "api://worker, 0a1b" };
-    expect(loadConfig(with_(env)).http.entra).toEqual({
-      tenantId: tenantId.toLowerCase(),
-      audiences: ["api://worker", "0a1b"],
-    });
-    expect(loadConfig(with_({})).http).not.toHaveProperty("entra");
-  });
-
-  test("is refused when one is missing, by the name of that one", () => {
-    expect(refusedNames(with_({ ENTRA_TENANT_ID: tenantId }))).toEqual(["ENTRA_AUDIENCE"]);
-    expect(refusedNames(with_({ ENTRA_AUDIENCE: "api://worker" }))).toEqual(["ENTRA_TENANT_ID"]);
-  });
-
-  test.each([
-    ["ENTRA_TENANT_ID", { ENTRA_TENANT_ID: "contoso.com", ENTRA_AUDIENCE: "a" }],
-    ["ENTRA_AUDIENCE", { ENTRA_TENANT_ID: tenantId, ENTRA_AUDIENCE: "an audience*" }],
-  ])("is refused by %s when that is none", (name, env) => {
-    expect(refusedNames(with_(env))).toEqual([name]);
-  });
-});
