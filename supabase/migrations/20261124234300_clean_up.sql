@@ -42,8 +42,7 @@ begin
          order by finished_at limit p_limit for update skip locked);
     when 'work_replays' then
       delete from worker.work_replays where id in (
-        select id from worker.work_replays where created_at < p_before
-         order by created_at limit p_limit for update skip locked);
+        select id from worker.work_replays where created_at < p_before order by created_at limit p_limit);
     when 'alerts' then
       delete from worker.alerts where id in (
         select id from worker.alerts where resolved_at < p_before
