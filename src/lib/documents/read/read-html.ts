@@ -1,6 +1,7 @@
 import { Readability } from "@mozilla/readability";
 import { parseHTML } from "linkedom";
-import { type HtmlNode, htmlBlocks, walkHtml } from "./html-blocks.ts";
+import { flattenHtml } from "./flatten-html.ts";
+import { type HtmlNode, htmlBlocks } from "./html-blocks.ts";
 import { decodeTask } from "./read-plain.ts";
 import type { ReadFacts, ReadTask } from "./reader.ts";
 
@@ -50,9 +51,10 @@ const DATA_ADDRESS = /data:[\w/+.-]+[;,][^"'\s>)]*/gi;
 const NEVER_TEXT =
   "script, style, iframe, object, embed, svg, noscript, template, link, base, meta[http-equiv], frame, frameset";
 
+/** Runs of spaces mean nothing here, and the search for the article takes a time that grows faster than they do. */
 function parseDocument(html: string): HtmlDocument {
   const { document }: { document: HtmlDocument } = parseHTML(
-    wrapped(html.replace(DATA_ADDRESS, "")),
+    wrapped(flattenHtml(html.replace(DATA_ADDRESS, "")).replace(/\s{2,}/g, " ")),
   );
   for (const element of document.querySelectorAll(NEVER_TEXT)) element.remove();
   for (const image of document.querySelectorAll("img")) {
@@ -69,15 +71,13 @@ const wrapped = (html: string): string =>
 const bodyOf = (document: HtmlDocument): HtmlNode =>
   document.querySelector("body") ?? document.documentElement ?? document;
 
-/** Its search walks by recursion. */
-const ARTICLE_DEPTH_MAX = 500;
-/** It also cuts pages that have no article down to one of their corners. */
+/** Readability also cuts pages that have no article down to one of their corners. */
 const ARTICLE_SHARE_MIN = 0.3;
 
 function articleOf(document: HtmlDocument): HtmlNode | undefined {
   const body = bodyOf(document);
   const all = lengthOf(body);
-  if (depthOf(body) > ARTICLE_DEPTH_MAX || all === 0) return undefined;
+  if (all === 0) return undefined;
   const article = new Readability<HtmlNode>(document, {
     serializer: (node: HtmlNode) => node,
   }).parse()?.content;
@@ -86,13 +86,3 @@ function articleOf(document: HtmlDocument): HtmlNode | undefined {
 }
 
 const lengthOf = (node: HtmlNode): number => (node.textContent ?? "").replace(/\s+/g, "").length;
-
-function depthOf(root: HtmlNode): number {
-  let depth = 0;
-  let deepest = 0;
-  for (const { isOpen } of walkHtml(root)) {
-    depth += isOpen ? 1 : -1;
-    deepest = Math.max(deepest, depth);
-  }
-  return deepest;
-}
