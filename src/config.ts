@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ApiKey } from "./lib/kernel/api-keys.ts";
 import { AppError, type FieldFault } from "./lib/kernel/errors.ts";
+import { incompleteGroups } from "./lib/kernel/setting-groups.ts";
 import {
   apiKeys,
   audiences,
@@ -55,7 +56,7 @@ export const SETTINGS = z.object({
   RECONCILIATION_SCHEDULE_MONTHLY: schedule("0 4 1 * *"),
   USAGE_OBSERVE_SCHEDULE: schedule("0 * * * * *"),
   USAGE_REPAIR_AUTO_MAX: integer(0, 100_000_000_000_000, 1_000_000),
-  USAGE_BATCH_MAX: integer(100, 10_000, 4000),
+  USAGE_BATCH_MAX: integer(100, 10_000, 8000),
   USAGE_SLICE_MS: integer(1000, 480_000, 240_000),
   USAGE_LEASE_TTL_MS: integer(5000, 900_000, 300_000),
   USAGE_RETAIN_HOURS: integer(24, 720, 48),
@@ -214,10 +215,7 @@ export function loadConfig(env: Environment = process.env): Config {
   const faults = [
     ...unresolvedReferences(present),
     ...(parsed.success ? [] : schemaFaults(parsed.error, present)),
-    ...redisFaults(present),
-    ...entraFaults(present),
-    ...embedderFaults(present),
-    ...mailFaults(present),
+    ...incompleteGroups(present),
   ];
   if (!parsed.success || faults.length > 0) throw configInvalid(faults);
   return toConfig(parsed.data);
@@ -285,37 +283,6 @@ function schemaFaults(error: z.ZodError, present: Readonly<Record<string, string
     .map((issue) => ({ field: String(issue.path[0]), reason: issue.message }))
     .filter(({ field }) => !UNRESOLVED_REFERENCE.test(present[field] ?? ""))
     .map(({ field, reason }) => ({ field, reason: field in present ? reason : "is missing" }));
-}
-
-/** Either Redis will do: `REDIS_URL`, or both settings of Upstash. Judged by presence, so that it shows with the rest. */
-function redisFaults(present: Readonly<Record<string, string>>): FieldFault[] {
-  if ("REDIS_URL" in present) return [];
-  const absent = ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"].filter(
-    (name) => !(name in present),
-  );
-  return absent.map((field) => ({ field, reason: "is missing (or set REDIS_URL)" }));
-}
-
-function embedderFaults(present: Readonly<Record<string, string>>): FieldFault[] {
-  const isComplete = present["EMBEDDER"] !== "azure-openai" || "AZURE_OPENAI_ENDPOINT" in present;
-  const reason = "is missing (or set EMBEDDER to lex-hash-v1)";
-  return isComplete ? [] : [{ field: "AZURE_OPENAI_ENDPOINT", reason }];
-}
-
-/** One without the other would let nobody in, and nobody would know why. */
-function entraFaults(present: Readonly<Record<string, string>>): FieldFault[] {
-  const absent = ["ENTRA_TENANT_ID", "ENTRA_AUDIENCE"].filter((name) => !(name in present));
-  if (absent.length !== 1) return [];
-  return absent.map((field) => ({ field, reason: "is missing (or unset both ENTRA_ settings)" }));
-}
-
-/** Somebody is to be mailed, and there is no way to, or nobody to do it. */
-function mailFaults(present: Readonly<Record<string, string>>): FieldFault[] {
-  const wanting = ["ALERT_EMAIL_TO", "REPORT_EMAIL_TO"].filter((name) => name in present);
-  if (wanting.length === 0) return [];
-  return ["SMTP_URL", "ALERT_EMAIL_FROM"]
-    .filter((name) => !(name in present))
-    .map((field) => ({ field, reason: `is missing (or unset ${wanting.join(" and ")})` }));
 }
 
 function configInvalid(faults: readonly FieldFault[]): AppError {
