@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { BlobServiceClient } from "@azure/storage-blob";
-import { CHUNKER_VERSION, chunkBlocks } from "../../src/lib/documents/chunk/chunk-blocks.ts";
+import { CHUNKER_VERSION, chunksOf } from "../../src/lib/documents/chunk/chunk-blocks.ts";
 import type { DocumentRun } from "../../src/lib/documents/document-run.ts";
 import { documentEndings, documentWork } from "../../src/lib/documents/document-work.supabase.ts";
 import { createLexHash } from "../../src/lib/documents/embed/lex-hash.ts";
@@ -48,7 +48,7 @@ export async function openPipelineWorld(): Promise<PipelineWorld> {
     documentEndings: documentEndings(api.rpc),
     storedObjects: storedObjects(stores, [CONTAINER]),
     readFile: readText,
-    chunkBlocks,
+    chunksOf,
     embedder: createLexHash(),
     pipelineVersions: { reader: "text-1", chunker: CHUNKER_VERSION },
     documentsConfig: { bytesMax: BYTES_MAX },

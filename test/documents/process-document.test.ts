@@ -206,7 +206,7 @@ describe("a cancel", () => {
     },
   );
 
-  test.each(["fetch", "read", "embed"])(
+  test.each(["fetch", "read", "chunk", "embed"])(
     "while it waits for %s stops the waiting",
     async (stage) => {
       const { id, workspace, message } = await world.add(longText("espera"));
@@ -222,7 +222,9 @@ describe("a cancel", () => {
           ? { storedObjects: { open: (_, signal) => wait(signal) } }
           : stage === "read"
             ? { readFile: (_, signal) => wait(signal) }
-            : { embedder: { ...world.deps.embedder, embed: (_, signal) => wait(signal) } };
+            : stage === "chunk"
+              ? { chunksOf: endless(waiting.resolve) }
+              : { embedder: { ...world.deps.embedder, embed: (_, signal) => wait(signal) } };
       const run = documentRun({ signal: controller.signal });
       const working = failureOf(process(message, run, deps));
       await waiting.promise;
@@ -250,6 +252,17 @@ describe("a cancel", () => {
     expect(await process(message)).toEqual({ outcome: "gone" });
   });
 });
+
+/** A chunker that never ends by itself. */
+const endless = (started: () => void): ProcessDeps["chunksOf"] =>
+  function* (blocks) {
+    const [chunk] = world.deps.chunksOf(blocks);
+    if (chunk === undefined) return;
+    for (;;) {
+      yield chunk;
+      started();
+    }
+  };
 
 describe("what a message may not do", () => {
   test("touch a document of another workspace; that is a security event", async () => {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RunningChild, startNodeChild } from "../../local/backends/child-process.ts";
 import { SUPABASE_KEYS } from "../../local/backends/supabase-keys.ts";
 import type { Block } from "../../src/lib/documents/block.ts";
-import { chunkBlocks } from "../../src/lib/documents/chunk/chunk-blocks.ts";
+import { chunksOf } from "../../src/lib/documents/chunk/chunk-blocks.ts";
 import { documentIndex, documentReads } from "../../src/lib/documents/document-reads.supabase.ts";
 import { documentRequests } from "../../src/lib/documents/document-requests.supabase.ts";
 import { documentEndings, documentWork } from "../../src/lib/documents/document-work.supabase.ts";
@@ -61,7 +61,7 @@ const depsOf = (blocks: readonly Block[], embedder: Embedder = createLexHash()):
     },
   },
   readFile: async () => ({ type: "text", blocks, warnings: [] }),
-  chunkBlocks,
+  chunksOf,
   embedder,
   pipelineVersions: { reader: "r", chunker: "c" },
   documentsConfig: { bytesMax: 1_000_000 },

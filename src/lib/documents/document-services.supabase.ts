@@ -1,5 +1,5 @@
 import type { Rpc } from "../runtime/rpc.supabase.ts";
-import { CHUNKER_VERSION, chunkBlocks } from "./chunk/chunk-blocks.ts";
+import { CHUNKER_VERSION, chunksOf } from "./chunk/chunk-blocks.ts";
 import { documentIndex, documentReads } from "./document-reads.supabase.ts";
 import { documentRequests, documentSweeps } from "./document-requests.supabase.ts";
 import type { DocumentQueue } from "./document-requests.ts";
@@ -47,7 +47,7 @@ export function documentServices(options: DocumentServicesOptions) {
     documentSweeps: documentSweeps(rpc),
     storedObjects: storedObjects(stores, documents.containers),
     readFile: readWithin(documents.bytesMax),
-    chunkBlocks,
+    chunksOf,
     embedder,
     pipelineVersions: { reader: READER_VERSION, chunker: CHUNKER_VERSION },
   } as const;

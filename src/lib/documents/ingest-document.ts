@@ -1,6 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { abortError } from "../kernel/deadline.ts";
 import { transient } from "../kernel/errors.ts";
 import type { Block, Warning } from "./block.ts";
 import type { Chunk } from "./chunk.ts";
@@ -29,7 +31,8 @@ export interface IngestDeps {
   readonly documentWork: DocumentWork;
   readonly storedObjects: StoredObjects;
   readonly readFile: ReadFile;
-  readonly chunkBlocks: (blocks: readonly Block[]) => readonly Chunk[];
+  /** One after the other, so that the process can do something else in between. */
+  readonly chunksOf: (blocks: readonly Block[]) => Iterable<Chunk>;
   readonly embedder: Embedder;
   /** Of the code that reads and divides; a new one processes documents anew when they are asked for. */
   readonly pipelineVersions: { readonly reader: string; readonly chunker: string };
@@ -84,7 +87,7 @@ async function store(
   run: DocumentRun,
 ): Promise<DocumentResult> {
   await enter(deps, holder, "chunk", run);
-  const chunks = deps.chunkBlocks(text.blocks);
+  const chunks = await divide(deps.chunksOf(text.blocks), run.signal);
   await enter(deps, holder, "embed", run);
   const staged = await stageChunks(deps, holder, chunks, run);
   refuseTaken(staged.hold);
@@ -101,6 +104,21 @@ async function store(
   const counts = { chunks: chunks.length, embedded: staged.embedded, copied: staged.copied };
   run.note({ documentId: holder.documentId, type: text.type, ...counts });
   return { outcome: "ready", version: claim.version, ...counts, warnings: warnings.length };
+}
+
+/** Chunks between two pauses: some ten milliseconds of work. */
+const CHUNKS_AT_ONCE = 16;
+
+/** Long texts take seconds; the leases of everything else in this process are renewed meanwhile. */
+async function divide(chunks: Iterable<Chunk>, signal: AbortSignal): Promise<Chunk[]> {
+  const divided: Chunk[] = [];
+  for (const chunk of chunks) {
+    divided.push(chunk);
+    if (divided.length % CHUNKS_AT_ONCE !== 0) continue;
+    await setImmediate();
+    if (signal.aborted) throw abortError(signal);
+  }
+  return divided;
 }
 
 async function enter(
