@@ -155,7 +155,7 @@ const REVIEWED: Record<
     refuses: ["-1", "100000000000001", "1e6"],
   },
   USAGE_BATCH_MAX: {
-    default: 4000,
+    default: 8000,
     accepts: ["100", "10000"],
     refuses: ["99", "10001", "4000.5", "1e3", "-100", "many"],
   },

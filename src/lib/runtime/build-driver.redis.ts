@@ -93,7 +93,10 @@ export function buildDriver(transport: RedisTransport, options: DriverOptions = 
 /** Redis' replies are untrusted input: a boolean, an object or a rounded integer must not travel on. */
 export function toReply(raw: unknown): RedisReply {
   if (raw === null || typeof raw === "string") return raw;
-  if (Array.isArray(raw)) return raw.map(toReply);
+  if (Array.isArray(raw)) {
+    for (const item of raw) toReply(item); // nothing is converted, and a page of a log is thousands of lists
+    return raw;
+  }
   invariant(
     typeof raw === "number",
     "a reply is text, an integer, nothing or a list",

@@ -9,6 +9,7 @@ import {
   type ForkCause,
   type LogRead,
   planStep,
+  type Step,
 } from "./plan-step.ts";
 
 /** Bounds the loop of one message even if producers write faster than we book: the continuation goes on. */
@@ -139,18 +140,17 @@ export interface Drained {
  */
 export async function drainShard(deps: DrainDeps, order: DrainOrder, run: Run): Promise<Drained> {
   const { shard, lease, cut } = order;
-  const { batchMax, sliceMs } = deps.usageConfig;
+  const { sliceMs } = deps.usageConfig;
   const until = deps.clock.now() + sliceMs;
   const done = { batches: 0, applied: 0, dup: 0, bad: 0, forks: 0, stale: 0 };
   let cursor = lease.cursor;
-  let ahead: Promise<LogRead> | undefined;
+  let ahead: Promise<Looked> | undefined;
   for (let turn = 0; turn < BATCHES_MAX && deps.clock.now() < until; turn += 1) {
     if (isPast(cursor, cut)) return { kind: "passed", cursor };
-    const whole = await (ahead ?? readPage(deps, order, cursor, run));
+    const looked = await (ahead ?? look(deps, order, cursor, run));
     ahead = undefined;
-    const read = cut === undefined ? whole : cutOff(whole, cut);
-    if (read === undefined) return { kind: "passed", cursor };
-    const step = planStep(cursor, read, batchMax);
+    if (looked === "passed") return { kind: "passed", cursor };
+    const { read, step } = looked;
     run.note(done);
     if (step.kind === "idle") return { kind: "drained", cursor };
     if (step.kind === "fork") {
@@ -159,7 +159,7 @@ export async function drainShard(deps: DrainDeps, order: DrainOrder, run: Run): 
       continue;
     }
     const next = { inc: cursor.inc, ...step.batch.end };
-    if (!step.isLast) ahead = readAhead(deps, order, next, run);
+    if (!step.isLast) ahead = lookAhead(deps, order, next, run);
     const result = await book(deps, order, cursor, step.batch, run);
     if (result.kind === "fenced") return { kind: "fenced", cursor };
     if (result.kind === "stale") {
@@ -182,24 +182,29 @@ export async function drainShard(deps: DrainDeps, order: DrainOrder, run: Run): 
   return { kind: "sliced", cursor };
 }
 
-function readPage(
+type Looked = { readonly read: LogRead; readonly step: Step } | "passed";
+
+async function look(
   deps: DrainDeps,
   { shard, cut }: DrainOrder,
   cursor: Cursor,
   run: Run,
-): Promise<LogRead> {
-  const page = { shard, cursor, max: deps.usageConfig.batchMax, upTo: cut?.n };
-  return deps.usageLog.read(page, run.signal);
+): Promise<Looked> {
+  const { batchMax } = deps.usageConfig;
+  const page = { shard, cursor, max: batchMax, upTo: cut?.n };
+  const whole = await deps.usageLog.read(page, run.signal);
+  const read = cut === undefined ? whole : cutOff(whole, cut);
+  return read === undefined ? "passed" : { read, step: planStep(cursor, read, batchMax) };
 }
 
 /**
- * The page after a batch, while that batch is booked. No guarantee rests on the order: what was read is compared with the
- * cursor when it is booked, as after any wait. Whoever takes the page sees its failure; when nobody does, nothing failed.
+ * At what follows a batch, while that batch is booked. No guarantee rests on the order: the cursor is compared when the
+ * next batch is booked, as after any wait. Whoever takes the answer sees its failure; when nobody does, nothing failed.
  */
-function readAhead(deps: DrainDeps, order: DrainOrder, cursor: Cursor, run: Run): Promise<LogRead> {
-  const page = readPage(deps, order, cursor, run);
-  page.catch(() => {});
-  return page;
+function lookAhead(deps: DrainDeps, order: DrainOrder, cursor: Cursor, run: Run): Promise<Looked> {
+  const looked = look(deps, order, cursor, run);
+  looked.catch(() => {});
+  return looked;
 }
 
 const isPast = (cursor: Cursor, cut: Cut | undefined): boolean =>
