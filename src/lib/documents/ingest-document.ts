@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setImmediate } from "node:timers/promises";
 import { abortError } from "../kernel/deadline.ts";
 import { transient } from "../kernel/errors.ts";
+import { letOthersRun } from "../kernel/let-others-run.ts";
 import type { Block, Warning } from "./block.ts";
 import type { Chunk } from "./chunk.ts";
 import type { ClaimedDocument, DocumentWork, Hold, Holder, Stage } from "./document-claim.ts";
@@ -115,7 +115,7 @@ async function divide(chunks: Iterable<Chunk>, signal: AbortSignal): Promise<Chu
   for (const chunk of chunks) {
     divided.push(chunk);
     if (divided.length % CHUNKS_AT_ONCE !== 0) continue;
-    await setImmediate();
+    await letOthersRun();
     if (signal.aborted) throw abortError(signal);
   }
   return divided;
