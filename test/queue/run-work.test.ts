@@ -75,6 +75,19 @@ describe("an item", () => {
     expect(await shop.messages()).toBe(0);
   });
 
+  test("with a result that cannot be stored succeeds all the same", async () => {
+    const work = thingWork(shop.spec, async () => ({
+      text: "a\0b \ud800",
+      long: "x".repeat(20_000),
+    }));
+    const id = await enqueue();
+    await shop.drain(work);
+    expect(await rowOf(id)).toMatchObject({
+      state: "succeeded",
+      result: { dropped: "not storable" },
+    });
+  });
+
   test("that is delivered twice runs once", async () => {
     let runs = 0;
     const work = thingWork(shop.spec, async () => {
@@ -278,7 +291,8 @@ describe("a message", () => {
       encoded({ v: 1, item: randomUUID(), kind: "thing" }),
       "work_item_unknown",
     ],
-    ["holds a NUL", encoded({ "\0": "\0" }), "message_invalid"],
+    ["holds a NUL", encoded({ name: "a\0b" }), "message_invalid"],
+    ["holds half a character", encoded({ name: "\ud800" }), "message_invalid"],
   ])("that %s is a dead letter with its reason", async (_, text, code) => {
     await sendText(text);
     await shop.drain(work());

@@ -165,7 +165,7 @@ describe("an ending", () => {
     const second = await world.claim(id);
     expect(await world.settle(id, fence, "succeeded")).toEqual({ status: "stale" });
     expect(await world.row(id)).toMatchObject({ state: "running", stale_writes: 1 });
-    const beat = { p_id: id, p_lease_ms: 1000 };
+    const beat = { p_id: id, p_lease_ms: 60_000 };
     expect(await world.call("work_heartbeat", { ...beat, p_fence: fence })).toMatchObject({
       isHeld: false,
     });
@@ -251,7 +251,7 @@ describe("cancel", () => {
     const { fence } = await world.claim(id);
     expect(await cancel(id)).toMatchObject({ outcome: "requested" });
     expect(await cancel(id)).toMatchObject({ outcome: "already_requested" });
-    const beat = { p_id: id, p_fence: fence, p_lease_ms: 1000 };
+    const beat = { p_id: id, p_fence: fence, p_lease_ms: 60_000 };
     expect(await world.call("work_heartbeat", beat)).toMatchObject({ isCancelled: true });
     expect(await world.settle(id, fence, "cancelled")).toMatchObject({ state: "cancelled" });
     const log = await world.sql`

@@ -1,5 +1,6 @@
 import { permanent } from "../kernel/errors.ts";
-import { newestVersion, parsePayload } from "./read-delivery.ts";
+import { newestVersion, PAYLOAD_BYTES_MAX, parsePayload } from "./read-delivery.ts";
+import { isStorable } from "./storable-json.ts";
 import type { Priority, WorkSpec } from "./work.ts";
 import type { Accepted, NewItem, WorkBooks, WorkSender } from "./work-ports.ts";
 
@@ -41,7 +42,6 @@ export interface EnqueueDeps {
 }
 
 const ITEMS_MAX = 1000;
-const PAYLOAD_BYTES_MAX = 8 * 1024;
 
 export function createWorkQueue({ workSpecs, workBooks, workSender }: EnqueueDeps): WorkQueue {
   const enqueueAll: WorkQueue["enqueueAll"] = async (kind, orders, signal) => {
@@ -68,9 +68,8 @@ function toItem(spec: WorkSpec, order: WorkOrder): NewItem {
   const { payload, version = newestVersion(spec), maxAttempts = spec.maxAttempts } = order;
   const { tenant, requestedBy, priority = "normal", dedupeKey, runAt } = order;
   parsePayload(spec, version, payload);
-  const bytes = Buffer.byteLength(JSON.stringify(payload));
-  if (bytes > PAYLOAD_BYTES_MAX) {
-    const reason = `has more than ${PAYLOAD_BYTES_MAX} bytes`;
+  if (!isStorable(payload, PAYLOAD_BYTES_MAX)) {
+    const reason = `must have at most ${PAYLOAD_BYTES_MAX} bytes as JSON, without NUL and half characters`;
     throw permanent("work_payload_invalid", { faults: [{ field: "payload", reason }] });
   }
   const options = { dedupeKey, runAt };

@@ -2,6 +2,7 @@ import type { Clock } from "../kernel/clock.ts";
 import { type AppError, permanent, toFailure, transient } from "../kernel/errors.ts";
 import { every } from "../kernel/every.ts";
 import type { Logger } from "../kernel/run.ts";
+import { toStorable } from "./storable-json.ts";
 import type { WorkSpec } from "./work.ts";
 import type { ClaimedItem, WorkClaims } from "./work-ports.ts";
 
@@ -25,6 +26,7 @@ export interface HoldDeps {
 
 /** A lease survives two heartbeats that get lost. */
 const HEARTBEATS_PER_LEASE = 4;
+const PROGRESS_BYTES_MAX = 4096;
 
 export function holdClaim(
   deps: HoldDeps,
@@ -41,7 +43,7 @@ export function holdClaim(
     every(spec.leaseMs / HEARTBEATS_PER_LEASE, () => void beat()),
   ];
   let renewedAt = deps.clock.now();
-  let progress: Readonly<Record<string, unknown>> | undefined;
+  let progress: unknown;
   let isBeating = false;
 
   async function beat(): Promise<void> {
@@ -69,7 +71,7 @@ export function holdClaim(
     stopReason: () =>
       controller.signal.aborted ? (controller.signal.reason as AppError) : undefined,
     progress: (fields) => {
-      progress = fields;
+      progress = toStorable(fields, PROGRESS_BYTES_MAX);
     },
     release: () => {
       for (const end of undo) end();

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "../kernel/error-codes.ts";
 import { AppError, type FieldFault, permanent } from "../kernel/errors.ts";
+import { isStorable } from "./storable-json.ts";
 import type { WorkSpec } from "./work.ts";
 import { WorkMessageSchema } from "./work-message.ts";
 
@@ -38,13 +39,23 @@ export function readDelivery(spec: WorkSpec, raw: unknown): ReadDelivery {
   try {
     const parsed = parsePayload(spec, version, payload);
     const dedupeKey = adopt.dedupeKeyOf?.(parsed);
-    return { kind: "foreign", version, payload, tenant: adopt.tenantOf(parsed), dedupeKey };
+    const tenant = adopt.tenantOf(parsed);
+    if (!isStorable(parsed, PAYLOAD_BYTES_MAX) || !isStorable([tenant, dedupeKey], NAMES_BYTES_MAX))
+      return refused(
+        "message_invalid",
+        "the message holds characters that cannot be stored, or too many",
+      );
+    return { kind: "foreign", version, payload: parsed, tenant, dedupeKey };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     const code = error.code === "work_payload_invalid" ? "message_invalid" : error.code;
     return refused(code, describe(error));
   }
 }
+
+/** Of an item: ids and options. */
+export const PAYLOAD_BYTES_MAX = 8 * 1024;
+const NAMES_BYTES_MAX = 200;
 
 const refused = (code: ErrorCode, error: string): ReadDelivery => ({
   kind: "refused",

@@ -5,6 +5,7 @@ import type { Run } from "../kernel/run.ts";
 import type { BoundWork } from "./bind-work.ts";
 import { type HeldClaim, type HoldDeps, holdClaim } from "./hold-claim.ts";
 import { describe, readDelivery } from "./read-delivery.ts";
+import { toStorable } from "./storable-json.ts";
 import { type SettleDeps, tellFeature } from "./tell-feature.ts";
 import type { WorkResult } from "./work.ts";
 import { type Delivery, evidenceOf, sourceOf } from "./work-message.ts";
@@ -200,10 +201,10 @@ async function orStop(working: Promise<WorkResult>, signal: AbortSignal): Promis
 
 const RESULT_BYTES_MAX = 16 * 1024;
 
-function succeeded(result: WorkResult): Settlement {
-  const bytes = Buffer.byteLength(JSON.stringify(result) ?? "");
-  return { outcome: "succeeded", result: bytes <= RESULT_BYTES_MAX ? result : { bytes } };
-}
+const succeeded = (result: WorkResult): Settlement => ({
+  outcome: "succeeded",
+  result: toStorable(result, RESULT_BYTES_MAX),
+});
 
 /** A stop has the last word about what a failed handler means: nobody fails because it was told to stop. */
 function failed(thrown: unknown, original: unknown, run: Run): Settlement {
@@ -226,7 +227,8 @@ const textOf = ({ error, code }: Failure): string =>
     .slice(0, ERROR_CHARACTERS_MAX)
     .toWellFormed();
 
-const evidenceOfFailure = ({ kind, details }: Failure) => ({ kind, details });
+const evidenceOfFailure = ({ kind, details }: Failure) =>
+  toStorable({ kind, details }, RESULT_BYTES_MAX);
 
 const SETTLE_ATTEMPTS = 5;
 const SETTLE_TIMEOUT_MS = 20_000;
