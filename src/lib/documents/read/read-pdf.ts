@@ -1,5 +1,6 @@
 import { getDocumentProxy, getResolvedPDFJS } from "unpdf";
 import { permanent } from "../../kernel/errors.ts";
+import type { OcrOptions } from "./document-text.ts";
 import { joinPdfText, type PdfLine } from "./join-pdf-text.ts";
 import { pdfBlocks } from "./pdf-blocks.ts";
 import { peelPages } from "./peel-pages.ts";
@@ -14,7 +15,7 @@ export async function readPdf(task: ReadTask): Promise<ReadFacts> {
   if (numPages > task.limits.pagesMax)
     throw permanent("document_too_many_pages", { max: task.limits.pagesMax });
   const pages = await readPages(pdf, task);
-  if (task.ocr !== undefined) await recognisePages(pages, task);
+  if (task.ocr !== undefined) await recognisePages(pages, task, task.ocr);
   else if (characters(pages) < pages.length * SCANNED_CHARACTERS_PER_PAGE_MAX)
     await warnOfScans(pdf, pages, task);
   for (const block of pdfBlocks(peelPages(pages))) task.out.block(block);
@@ -106,14 +107,23 @@ async function titleOf(pdf: Pdf): Promise<string | undefined> {
   return typeof title === "string" && title.trim() !== "" ? title : undefined;
 }
 
-async function recognisePages(pages: PdfLine[][], task: ReadTask): Promise<void> {
+async function recognisePages(pages: PdfLine[][], task: ReadTask, ocr: OcrOptions): Promise<void> {
   const { recognisePdf } = await import("./recognise-pdf.ts");
   const isBare = (lines: readonly PdfLine[]) =>
     characters([lines]) < SCANNED_CHARACTERS_PER_PAGE_MAX;
   const bare = [...pages.keys()].filter((index) => isBare(pages[index] ?? []));
-  for (const [index, text] of await recognisePdf(task, bare))
-    pages[index] = text.split("\n").map((line) => ({ text: line, height: HEIGHT_OF_SCANS }));
+  for (const [index, text] of await recognisePdf(task, ocr, bare))
+    pages[index] = recognisedLines(text);
 }
 
-/** Recognition says nothing about sizes. */
-const HEIGHT_OF_SCANS = 10;
+/** Recognition leaves an empty line between paragraphs, and says nothing about sizes. */
+function recognisedLines(text: string): PdfLine[] {
+  const lines = text.split("\n").map((line) => line.trim());
+  return lines
+    .map((line, at) => ({
+      text: line,
+      height: 1,
+      ...((lines[at - 1] ?? "") === "" ? {} : { gap: 1 }),
+    }))
+    .filter((line) => line.text !== "");
+}
