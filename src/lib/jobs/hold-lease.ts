@@ -7,8 +7,6 @@ import type { ClaimedRun, RunLease } from "./job-ledger.ts";
 export const LEASE_MS = 60_000;
 /** Four fit into a lease; a cancel is heard within one. */
 export const HEARTBEAT_MS = 10_000;
-/** Silent for so long, a run stops by itself: its lease is about to end, by a clock that is not ours. */
-const SILENT_MS_MAX = LEASE_MS - HEARTBEAT_MS;
 const PROGRESS_PAUSE_MS = 1000;
 
 export interface HeldLease {
@@ -22,6 +20,7 @@ export interface HeldLease {
 export interface LeaseTimes {
   readonly timeoutMs: number;
   readonly heartbeatMs?: number | undefined;
+  readonly leaseMs?: number | undefined;
 }
 
 /**
@@ -31,7 +30,7 @@ export interface LeaseTimes {
 export function holdLease(
   runLease: RunLease,
   claimed: ClaimedRun,
-  { timeoutMs, heartbeatMs = HEARTBEAT_MS }: LeaseTimes,
+  { timeoutMs, heartbeatMs = HEARTBEAT_MS, leaseMs = LEASE_MS }: LeaseTimes,
   parent: AbortSignal,
 ): HeldLease {
   const controller = new AbortController();
@@ -48,14 +47,15 @@ export function holdLease(
     told = undefined;
     try {
       // Not the run's signal: a run that is stopping still needs its lease.
-      const answer = await runLease.heartbeat(claimed, LEASE_MS, progress, neverAborts());
+      const answer = await runLease.heartbeat(claimed, leaseMs, progress, neverAborts());
       if (answer === "ok") heardAt = performance.now();
       if (answer === "cancel") stop(permanent("job_cancelled", { runId: claimed.runId }));
       if (answer === "stale") stop(transient("job_lease_lost", { runId: claimed.runId }));
     } catch {
       told ??= progress;
       const silentMs = Math.round(performance.now() - heardAt);
-      if (silentMs > SILENT_MS_MAX) stop(transient("job_lease_lost", { silentMs }));
+      // The lease is about to end, by a clock that is not ours.
+      if (silentMs > leaseMs - heartbeatMs) stop(transient("job_lease_lost", { silentMs }));
     }
   };
   const heartbeat = repeatEvery(heartbeatMs, beat);

@@ -69,19 +69,18 @@ function slotsOfPart(
   until: number,
   max: number,
 ): PlannedSlot[] {
-  const offset = steadyOffset(rule.timeZone, after, until);
-  if (offset !== undefined) {
-    const walls = wallTimes(schedule, after + offset, until + offset, max);
-    return walls.map((wall) => ({ at: wall - offset }));
+  const segments = segmentsOf(rule.timeZone, after, until);
+  const [only] = segments;
+  if (only !== undefined && segments.length === 1) {
+    const walls = wallTimes(schedule, after + only.offset, until + only.offset, max);
+    return walls.map((wall) => ({ at: wall - only.offset }));
   }
-  const near = [after, until].map((at) => at + offsetAt(rule.timeZone, at));
-  const [low = 0, high = 0] = [
-    Math.min(...near) - CHANGE_MS_MAX,
-    Math.max(...near) + CHANGE_MS_MAX,
-  ];
+  const [low, high] = [after - CHANGE_MS_MAX, until + CHANGE_MS_MAX];
   const byInstant = new Map<number, PlannedSlot>();
-  for (const wall of wallTimes(schedule, low, high, Number.POSITIVE_INFINITY)) {
-    for (const slot of instantsOf(rule, schedule, wall)) {
+  const offsets = segments.map(({ offset }) => offset);
+  const [first, last] = [low + Math.min(...offsets), high + Math.max(...offsets)];
+  for (const wall of wallTimes(schedule, first, last, Number.POSITIVE_INFINITY)) {
+    for (const slot of instantsOf(rule, schedule, segments, wall)) {
       const isInside = slot.at > after && slot.at <= until;
       // A time that exists by itself says more than one that was moved onto it.
       const known = byInstant.get(slot.at);
@@ -105,40 +104,80 @@ function wallTimes(schedule: Schedule, after: number, until: number, max: number
 }
 
 /** The instants of one local time under the rule: none, one or two. */
-function instantsOf(rule: SlotRule, schedule: Schedule, wall: number): PlannedSlot[] {
-  const local = Temporal.Instant.fromEpochMilliseconds(wall)
-    .toZonedDateTimeISO("UTC")
-    .toPlainDateTime();
-  const at = (disambiguation: "earlier" | "later") =>
-    local.toZonedDateTime(rule.timeZone, { disambiguation });
-  const [first, last] = [at("earlier"), at("later")];
-  if (first.epochMilliseconds === last.epochMilliseconds) return [{ at: first.epochMilliseconds }];
-  if (!last.toPlainDateTime().equals(local)) {
-    return rule.dst.gap === "skip" && !schedule.isEveryHour
-      ? []
-      : [{ at: last.epochMilliseconds, clockChange: "shifted" }];
-  }
-  const both = [first, last].map(
-    (it): PlannedSlot => ({ at: it.epochMilliseconds, clockChange: "repeated" }),
-  );
+function instantsOf(
+  { dst }: SlotRule,
+  { isEveryHour }: Schedule,
+  segments: readonly Segment[],
+  wall: number,
+): PlannedSlot[] {
+  const instants = segments
+    .filter(({ from, to, offset }) => wall - offset >= from && wall - offset < to)
+    .map(({ offset }) => wall - offset);
+  if (instants.length === 0) return behindGap(dst, isEveryHour, segments, wall);
+  if (instants.length === 1) return instants.map((at) => ({ at }));
+  const repeated = instants.map((at): PlannedSlot => ({ at, clockChange: "repeated" }));
   // What repeats within the hour is an interval: an hour that occurs twice must not pause it.
-  const wanted = schedule.isEveryHour ? "both" : rule.dst.overlap;
-  if (wanted === "both") return both;
-  return wanted === "first" ? both.slice(0, 1) : both.slice(1);
+  if (isEveryHour || dst.overlap === "both") return repeated;
+  return dst.overlap === "first" ? repeated.slice(0, 1) : repeated.slice(-1);
 }
 
-/** Milliseconds that local time is ahead of UTC, when that does not change anywhere near; otherwise undefined. */
-function steadyOffset(timeZone: string, after: number, until: number): number | undefined {
-  if (timeZone === "UTC") return 0;
+/** As far behind the gap as the local time lies in it: the clock of before goes on through it. */
+function behindGap(
+  dst: DstRule,
+  isEveryHour: boolean,
+  segments: readonly Segment[],
+  wall: number,
+): PlannedSlot[] {
+  if (dst.gap === "skip" && !isEveryHour) return [];
+  const before = segments.find(({ to, offset }, i) => {
+    const after = segments[i + 1];
+    return after !== undefined && wall >= to + offset && wall < after.from + after.offset;
+  });
+  return before === undefined ? [] : [{ at: wall - before.offset, clockChange: "shifted" }];
+}
+
+/** A time in which local time is `offset` milliseconds ahead of UTC. */
+interface Segment {
+  readonly from: number;
+  /** Not included. */
+  readonly to: number;
+  readonly offset: number;
+}
+
+/** Segments of the range and of some time around it, oldest first. */
+function segmentsOf(timeZone: string, after: number, until: number): Segment[] {
   const [from, to] = [after - CHANGE_MS_MAX, until + CHANGE_MS_MAX];
-  const start = zoned(timeZone, from);
-  const change = start.getTimeZoneTransition("next");
-  const isSteady = change === null || change.epochMilliseconds > to;
-  return isSteady ? start.offsetNanoseconds / 1e6 : undefined;
+  const segments: Segment[] = [];
+  let at = from;
+  while (at <= to) {
+    const segment = segmentAt(timeZone, at);
+    segments.push(segment);
+    at = segment.to;
+  }
+  return segments;
 }
 
-const zoned = (timeZone: string, at: number) =>
-  Temporal.Instant.fromEpochMilliseconds(at).toZonedDateTimeISO(timeZone);
+/** Asking for a clock change costs a search through years; a range asks again for the one it was just told. */
+const known = new Map<string, readonly Segment[]>();
+const KNOWN_SEGMENTS_MAX = 64;
+const KNOWN_ZONES_MAX = 1000;
+const ALWAYS: Segment = {
+  from: Number.NEGATIVE_INFINITY,
+  to: Number.POSITIVE_INFINITY,
+  offset: 0,
+};
 
-const offsetAt = (timeZone: string, at: number): number =>
-  timeZone === "UTC" ? 0 : zoned(timeZone, at).offsetNanoseconds / 1e6;
+function segmentAt(timeZone: string, at: number): Segment {
+  if (timeZone === "UTC") return ALWAYS;
+  const segments = known.get(timeZone) ?? [];
+  const found = segments.find(({ from, to }) => from <= at && at < to);
+  if (found !== undefined) return found;
+  const start = Temporal.Instant.fromEpochMilliseconds(at).toZonedDateTimeISO(timeZone);
+  const next = start.getTimeZoneTransition("next")?.epochMilliseconds ?? Number.POSITIVE_INFINITY;
+  const segment = { from: at, to: next, offset: start.offsetNanoseconds / 1e6 };
+  if (known.size > KNOWN_ZONES_MAX) known.clear();
+  known.set(timeZone, [segment, ...segments].slice(0, KNOWN_SEGMENTS_MAX));
+  return segment;
+}
+
+const offsetAt = (timeZone: string, at: number): number => segmentAt(timeZone, at).offset;

@@ -151,9 +151,9 @@ async function claimSlot<S extends RunJobDeps>(
   }
 }
 
-const claimantOf = ({ instance, clock }: RunJobDeps): Claimant => ({
+const claimantOf = ({ instance, clock, leaseMs = LEASE_MS }: RunJobDeps): Claimant => ({
   instance,
-  leaseMs: LEASE_MS,
+  leaseMs,
   clientNow: clock.now(),
 });
 

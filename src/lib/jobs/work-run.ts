@@ -10,7 +10,8 @@ import type { ClaimedRun, Finished, JobQueue, RunEnding, RunLease } from "./job-
 export interface WorkRunDeps {
   readonly runLease: RunLease;
   readonly jobQueue: JobQueue;
-  /** Shorter in tests of heartbeats. */
+  /** Shorter in tests of leases. */
+  readonly leaseMs?: number;
   readonly heartbeatMs?: number;
   /** Shorter in tests of work that does not stop. */
   readonly stopGraceMs?: number;
@@ -44,6 +45,7 @@ export async function workRun<S extends WorkRunDeps>(
   const times: LeaseTimes = {
     timeoutMs: Math.min(job.timeoutMs, JOB_TIMEOUT_MAX_MS),
     heartbeatMs: services.heartbeatMs,
+    leaseMs: services.leaseMs,
   };
   const lease = holdLease(services.runLease, claimed, times, run.signal);
   run.note({ job: job.id, jobRun: claimed.runId, fence: claimed.fence, attempt: claimed.attempt });
