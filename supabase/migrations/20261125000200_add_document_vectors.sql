@@ -25,6 +25,8 @@ grant select, insert, update, delete on worker.document_vectors to service_role;
 
 do $$
 begin
+  -- Loads the library: only then may somebody who is not the superuser set its parameters on a function, below.
+  perform '[1]'::extensions.halfvec;
   if version() not like '%emcc%' then
     create index if not exists document_vectors_embedding_idx on worker.document_vectors
       using hnsw (embedding extensions.halfvec_cosine_ops);
@@ -64,11 +66,13 @@ end $$;
 revoke all on function worker.document_put_vectors from public, anon, authenticated;
 grant execute on function worker.document_put_vectors to service_role;
 
--- The chunks of a workspace whose vectors are nearest to one, of the same model; called by document_search.
+-- The chunks of a workspace whose vectors are nearest to one, of the same model; called by document_search. The index knows
+-- nothing of workspaces: it goes on until there are enough rows.
 --   returns  [{documentId, ordinal, similarity}], nearest first; similarity = cosine, at least p_floor
 create or replace function worker.document_near_vectors(p_workspace uuid, p_embedding text, p_model text,
   p_floor float8, p_documents uuid[], p_limit int) returns jsonb
-language sql stable security invoker set search_path = '' as $$
+language sql stable security invoker set search_path = '' set hnsw.iterative_scan = 'strict_order'
+set hnsw.ef_search = 100 as $$
   with near as (
     select v.document_id, v.ordinal,
            1 - (v.embedding operator(extensions.<=>) p_embedding::extensions.halfvec) as similarity
@@ -83,7 +87,3 @@ language sql stable security invoker set search_path = '' as $$
     from near where similarity >= p_floor $$;
 revoke all on function worker.document_near_vectors from public, anon, authenticated;
 grant execute on function worker.document_near_vectors to service_role;
-
--- Filters are applied after the index was asked: it goes on until there are enough rows.
-alter function worker.document_near_vectors set hnsw.iterative_scan = 'strict_order';
-alter function worker.document_near_vectors set hnsw.ef_search = 100;

@@ -1,8 +1,10 @@
--- The chunks of a workspace whose vectors are nearest to one, of the same model; called by document_search.
+-- The chunks of a workspace whose vectors are nearest to one, of the same model; called by document_search. The index knows
+-- nothing of workspaces: it goes on until there are enough rows.
 --   returns  [{documentId, ordinal, similarity}], nearest first; similarity = cosine, at least p_floor
 create or replace function worker.document_near_vectors(p_workspace uuid, p_embedding text, p_model text,
   p_floor float8, p_documents uuid[], p_limit int) returns jsonb
-language sql stable security invoker set search_path = '' as $$
+language sql stable security invoker set search_path = '' set hnsw.iterative_scan = 'strict_order'
+set hnsw.ef_search = 100 as $$
   with near as (
     select v.document_id, v.ordinal,
            1 - (v.embedding operator(extensions.<=>) p_embedding::extensions.halfvec) as similarity
