@@ -1,10 +1,5 @@
-import {
-  anchorOf,
-  type DecodedBatch,
-  decodeEntries,
-  type LogPosition,
-  type LogRow,
-} from "./log-entry.ts";
+import { decodeUpToHole } from "./cut-at-hole.ts";
+import { anchorOf, type DecodedBatch, type LogPosition, type LogRow } from "./log-entry.ts";
 
 /** The only cursor of a shard; it lives in Postgres, next to the effect. `inc` '' = the shard was never read. */
 export interface Cursor extends LogPosition {
@@ -60,8 +55,8 @@ export function planStep(cursor: Cursor, read: LogRead, batchMax: number): Step 
   const start = read.rows.findIndex((row) => row.n !== cursor.n);
   const rows = start < 0 ? [] : read.rows.slice(start, start + batchMax);
   if (rows.length > 0) {
-    const isLast = read.rows.length <= batchMax;
-    return { kind: "apply", batch: decodeEntries(rows, cursor), isLast };
+    const { batch, isWhole } = decodeUpToHole(rows, cursor);
+    return { kind: "apply", batch, isLast: isWhole && read.rows.length <= batchMax };
   }
   return BigInt(read.n) > BigInt(cursor.n) ? catchUp(read) : { kind: "idle" };
 }

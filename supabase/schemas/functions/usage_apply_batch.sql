@@ -134,15 +134,19 @@ begin
   on conflict (shard, n, md5(raw)) do nothing;
 
   -- Sum and count must have grown by exactly what this batch carries. An empty difference of amounts with a missing
-  -- entry is a loss too.
-  insert into worker.usage_gaps (shard, inc, from_n, to_n, tokens_lost, entries_lost, cause)
-  select p_shard, p_inc, p_prev_n + 1, p_to_n, coalesce(missing.tokens, 0), missing.entries, 'missing_entries'
+  -- entry is a loss too. After a fork the same hole is read again: behind the same entry, and as large.
+  insert into worker.usage_gaps (shard, inc, from_n, to_n, tokens_lost, entries_lost, cause, after_anchor)
+  select p_shard, p_inc, p_prev_n + 1, p_to_n, coalesce(missing.tokens, 0), missing.entries, 'missing_entries', s.anchor
     from (select p_cum - s.cum - coalesce(sum(carried.tokens), 0) as tokens,
                  p_count - s.count - count(carried.tokens) as entries
             from (select unnest(p_tokens)::numeric
                   union all
                   select (b ->> 'tokens')::numeric from jsonb_array_elements(p_bad) b) carried (tokens)) missing
-   where missing.tokens <> 0 or missing.entries <> 0;
+   where (missing.tokens <> 0 or missing.entries <> 0)
+     and not exists (
+       select from worker.usage_gaps g
+        where g.shard = p_shard and g.cause = 'missing_entries' and g.after_anchor = s.anchor
+          and g.tokens_lost = coalesce(missing.tokens, 0) and g.entries_lost is not distinct from missing.entries);
   if jsonb_array_length(p_markers) > 0 then
     perform worker.usage_open_rewind_gaps(p_shard, p_markers);
   end if;

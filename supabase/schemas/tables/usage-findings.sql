@@ -42,6 +42,7 @@ create table if not exists worker.usage_gaps (
   cause text not null,
   detected_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  after_anchor text,                       -- `<uid>@<recordedUs>` of the entry before missing entries
   constraint usage_gaps_pkey primary key (id),
   constraint usage_gaps_cause_check check (cause in ('redis_rewind', 'missing_entries'))
 );
