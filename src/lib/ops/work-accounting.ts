@@ -23,7 +23,7 @@ export async function judgeWorkAccounts(
         level: "critical",
         title: "Work items are not accounted for",
         evidence: accounts,
-        runbook: "docs/operations/work-is-not-accounted-for.md",
+        runbook: "docs/operations/work-does-not-move.md#unaccounted-is-not-0",
         ...(unaccounted === "unknown" ? {} : { value: unaccounted, threshold: "0" }),
       },
       run.signal,
