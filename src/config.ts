@@ -84,6 +84,7 @@ export const SETTINGS = z.object({
     .default("text-embedding-3-small"),
   AZURE_OPENAI_API_KEY: z.string().max(200, "must have at most 200 characters").optional(),
   AZURE_OPENAI_EMBEDDING_TPM: integer(10_000, 100_000_000, 120_000),
+  WORK_SWEEP_SCHEDULE: schedule("10 * * * * *"),
   CLEANUP_SCHEDULE: schedule("0 * * * *"),
   HEALTH_CHECK_SCHEDULE: schedule("* * * * *"),
   DAILY_REPORTS_SCHEDULE: schedule("0 6 * * *"),
@@ -248,6 +249,7 @@ const OWN_PREFIXES = [
   "EXPORT_",
   "REPORT_",
   "JOB_RUN",
+  "WORK_",
   "QUEUE_",
 ];
 

@@ -12,6 +12,7 @@ import { alertAboutHealth } from "./lib/ops/health-alerts.ts";
 import { judgeBacklog } from "./lib/ops/queue-backlog.ts";
 import { dayBefore, makeReport } from "./lib/ops/reports.ts";
 import { judgeWorkAccounts } from "./lib/ops/work-accounting.ts";
+import { sweepWork } from "./lib/queue/sweep-work.ts";
 import { startMonthlyAudit } from "./lib/usage/audit-start.ts";
 import { closeDuePeriods } from "./lib/usage/close-period.ts";
 import { dispatchConsolidation } from "./lib/usage/consolidate-dispatch.ts";
@@ -20,6 +21,7 @@ import { dispatchLegacy } from "./lib/usage/legacy/dispatch-legacy.ts";
 import { observeShards } from "./lib/usage/observe-shards.ts";
 import { raiseUsageAlerts } from "./lib/usage/usage-alerts.ts";
 import type { Services } from "./services.ts";
+import { WORK } from "./work.ts";
 
 type ServiceJob = Job<Services, ScheduleSetting>;
 
@@ -215,6 +217,21 @@ export const weeklyExport: ServiceJob = {
     }),
 };
 
+/** Keeps work items going whose message or worker was lost. Two at once do no harm, and one that died may hold up none. */
+export const sweepWorkItems: ServiceJob = {
+  id: "sweep_work",
+  name: { en: "Work queue sweeper", es: "Barrido de la cola de trabajo" },
+  description: "Recovers work items of lost workers and messages, and lets waiting tenants in.",
+  schedule: "WORK_SWEEP_SCHEDULE",
+  ...UTC,
+  overlap: "allow",
+  catchUp: "skip",
+  latestStartMs: 2 * MINUTE_MS,
+  timeoutMs: 2 * MINUTE_MS,
+  isCritical: true,
+  work: (services, run) => sweepWork(services, WORK, run),
+};
+
 /** Every scheduled job. Each has a timer function of its own, which only ticks; a test compares the two. */
 export const JOBS: readonly ServiceJob[] = [
   dailyReconciliation,
@@ -226,6 +243,7 @@ export const JOBS: readonly ServiceJob[] = [
   cleanup,
   dailyReports,
   weeklyExport,
+  sweepWorkItems,
 ];
 
 /** What everybody knows about them. */

@@ -144,6 +144,11 @@ const REVIEWED: Record<
     accepts: ["30 */5 * * * *", "*/10 * * * *"],
     refuses: ["often", "* * * *"],
   },
+  WORK_SWEEP_SCHEDULE: {
+    default: "10 * * * * *",
+    accepts: ["10 * * * * *", "* * * * * *"],
+    refuses: ["minutely", "60 * * * * *"],
+  },
   USAGE_OBSERVE_SCHEDULE: {
     default: "0 * * * * *",
     accepts: ["0 * * * * *", "*/5 * * * *"],

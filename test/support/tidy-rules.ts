@@ -74,7 +74,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   services: ["config", "queues", "job-registry", ...LIB_ONLY, "*"],
   producer: [...LIB_ONLY, "*"],
   work: ["services", "*"],
-  "job-registry": ["config", "services", "*"],
+  "job-registry": ["config", "services", "work", "*"],
   functions: ["config", "services", "queues", "work", "job-registry", ...LIB_ONLY, "*"],
   kernel: ["kernel"],
   runtime: LIB_ONLY,
