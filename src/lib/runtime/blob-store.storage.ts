@@ -152,15 +152,25 @@ export function createBlobStore(options: BlobStoreOptions): BlobStore {
     link: async (path, expiresAt) => {
       invariant(PATH.test(path), "a blob has a plain path");
       service ??= openContainer(options, timeoutMs);
-      const blob = (await service).getBlobClient(path);
-      const { BlobSASPermissions } = await import("@azure/storage-blob");
-      const permissions = BlobSASPermissions.parse("r");
-      const link = blob.generateSasUrl({ permissions, expiresOn: new Date(expiresAt) });
-      return link.catch(() => {
-        throw permanent("blob_refused", { path, code: "NO_KEY" });
-      });
+      return signLink(await service, path, expiresAt);
     },
   };
+}
+
+async function signLink(
+  container: ContainerClient,
+  path: string,
+  expiresAt: number,
+): Promise<string> {
+  const { BlobSASPermissions } = await import("@azure/storage-blob");
+  const permissions = BlobSASPermissions.parse("r");
+  const until = { permissions, expiresOn: new Date(expiresAt) };
+  return container
+    .getBlobClient(path)
+    .generateSasUrl(until)
+    .catch(() => {
+      throw permanent("blob_refused", { path, code: "NO_KEY" });
+    });
 }
 
 type Call = <T>(
