@@ -1,3 +1,6 @@
+/** Latin words with one separator between them: what most cells and lines are, and nothing to do. */
+const CLEAN =
+  /^[!-~\u00a1-\u024f\u2010-\u2027\u2030-\u205e\u20ac]+(?:[ \n\t][!-~\u00a1-\u024f\u2010-\u2027\u2030-\u205e\u20ac]+)*$/;
 const LINE_ENDS = /\r\n?|[\u2028\u2029\f\v\u0085]/g;
 /** What Postgres refuses (NUL), and what no reader wants to see. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is removed
@@ -11,6 +14,7 @@ const SPACES_AROUND_LINE_ENDS = /[^\S\n]*\n[^\S\n]*/g;
  * spaces inside of lines, at most one empty line. A run of spaces with a tab in it, the mark between cells, is one tab.
  */
 export function cleanText(text: string): string {
+  if (CLEAN.test(text)) return text;
   return text
     .toWellFormed()
     .replace(LINE_ENDS, "\n")
