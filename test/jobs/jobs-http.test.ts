@@ -262,7 +262,7 @@ describe("GET /cron/jobs/{id}/runs", () => {
     const ids: string[] = [];
     for (let n = 0; n < 7; n += 1)
       ids.unshift(await row("minutely", { minutesAgo: 20 - n, status: "succeeded" }));
-    await row("nightly", { minutesAgo: 5, status: "succeeded" });
+    const foreign = await row("nightly", { minutesAgo: 5, status: "succeeded" });
     const seen: string[] = [];
     for (let cursor = "", pages = 0; pages < 5; pages += 1) {
       const { body } = await call(`/cron/jobs/minutely/runs?limit=3${cursor}`);
@@ -271,6 +271,8 @@ describe("GET /cron/jobs/{id}/runs", () => {
       cursor = `&cursor=${body["next"]}`;
     }
     expect(seen).toEqual(ids);
+    const other = (await call("/cron/jobs/nightly/runs")).body;
+    expect(other).toMatchObject({ rows: [{ runId: foreign, jobId: "nightly" }], next: null });
   });
 
   test("keeps to a status", async () => {
