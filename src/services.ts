@@ -17,6 +17,7 @@ import { alertLedger, incidents } from "./lib/ops/alerts.supabase.ts";
 import { createAlerts } from "./lib/ops/alerts.ts";
 import { auditLog } from "./lib/ops/audit-log.supabase.ts";
 import { cachedHealth } from "./lib/ops/cached-health.ts";
+import type { WatchedJob } from "./lib/ops/classify-scheduler.ts";
 import { removeExpiredExports, removeOrphanBlobs } from "./lib/ops/exports-cleanup.ts";
 import { noticeChannels } from "./lib/ops/notice-channels.ts";
 import { opsServices } from "./lib/ops/ops-services.supabase.ts";
@@ -84,10 +85,10 @@ export function createServices(config: Config, clock = systemClock) {
   const sender = createQueueSender(config.storage);
   const log = usageLog(redis);
   const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
-  const { dailySchedule } = config.usage;
+  const watchedJobs = watchedJobsOf(config);
   const wakeups = workSender(sender, WORK_SPECS, invocationLogger);
   const queue = queueServices({ rpc, sender: wakeups, specs: WORK_SPECS });
-  const health = cachedHealth(clock, () => probeBackends({ clock, probes, dailySchedule }));
+  const health = cachedHealth(clock, () => probeBackends({ clock, probes, watchedJobs }));
   const jobs = jobsOf(config, { rpc, sender }, clock);
   return {
     config,
@@ -177,10 +178,17 @@ function legacyUsageOf(
   };
 }
 
+/** A few of them are in memory at a time; 50,000 make a file. */
+const EXPORT_PART_BYTES = 1024 * 1024;
+
 /** What the service does for its operators: notices, reports, exports, canaries, cleaning up. */
 function operationsOf(config: Config, { rpc, slow, sender }: Connections) {
   const { serviceName, environment, storage, ops } = config;
-  const exports = createBlobStore({ ...storage, container: ops.exports.container });
+  const exports = createBlobStore({
+    ...storage,
+    container: ops.exports.container,
+    partBytes: EXPORT_PART_BYTES,
+  });
   const text = { serviceName, environment, docsUrl: ops.docsUrl, redact };
   const services = opsServices(rpc, slow);
   const cleaning = { expiredExports: services.expiredExports, exportBlobs: exports };
@@ -236,6 +244,14 @@ const documentsOf = (config: Config, rpc: Rpc, queue: QueueServices) =>
 function admissionOf({ http: { entra, ...http } }: Config, clock: Clock) {
   return entra === undefined ? http : { ...http, tokens: entraTokens({ ...entra, clock }) };
 }
+
+/** The scheduler is judged by the slots of all jobs. */
+const watchedJobsOf = ({ schedules }: Config): WatchedJob[] =>
+  JOB_SPECS.map(({ id, schedule, isCritical }) => ({
+    id,
+    schedule: schedules[schedule],
+    isCritical,
+  }));
 
 const CLOSE_DEADLINE_MS = 3000;
 

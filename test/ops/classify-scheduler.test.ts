@@ -15,26 +15,8 @@ interface Case {
 
 const DAILY: readonly Omit<Case, "schedule">[] = [
   {
-    what: "ran at its slot",
-    last: "2026-11-24T02:00:00.120",
-    now: "2026-11-24T12:00",
-    status: "available",
-  },
-  {
-    what: "ran a moment before its slot",
-    last: "2026-11-24T01:59:59.990",
-    now: "2026-11-24T12:00",
-    status: "available",
-  },
-  {
-    what: "ran late, after a cold start",
-    last: "2026-11-24T02:07",
-    now: "2026-11-24T12:00",
-    status: "available",
-  },
-  {
-    what: "ran by hand since",
-    last: "2026-11-24T09:00",
+    what: "wrote down its slot",
+    last: "2026-11-24T02:00",
     now: "2026-11-24T12:00",
     status: "available",
   },
@@ -136,17 +118,42 @@ const cases: readonly Case[] = [
   },
 ];
 
-describe("a job that", () => {
+const watch = (schedule: string, isCritical = true) => ({ id: "a", schedule, isCritical });
+
+describe("a critical job that", () => {
   test.each(cases)("$what is $status ($schedule, at $now)", ({ schedule, last, now, status }) => {
-    const facts = { installedAt: INSTALLED, lastStartedAt: last === null ? null : at(last) };
-    expect(classifyScheduler(schedule, facts, at(now))).toBe(status);
+    const writtenUntil: Record<string, number> = last === null ? {} : { a: at(last) };
+    const facts = { installedAt: INSTALLED, writtenUntil };
+    expect(classifyScheduler([watch(schedule)], facts, at(now))).toBe(status);
+  });
+});
+
+describe("several jobs", () => {
+  const now = at("2026-11-24T12:00");
+  const [written, gone] = [now - 60_000, at("2026-11-20T02:00")];
+  const status = (a: number, b: number, isCritical: boolean) =>
+    classifyScheduler(
+      [watch("0 2 * * *", isCritical), { ...watch("* * * * *", isCritical), id: "b" }],
+      { installedAt: INSTALLED, writtenUntil: { a, b } },
+      now,
+    );
+
+  test("are as bad as the worst critical one", () => {
+    expect(status(written, written, true)).toBe("available");
+    expect(status(gone, written, true)).toBe("unavailable");
+    expect(status(written, gone, true)).toBe("unavailable");
+  });
+
+  test("that are not critical only degrade, unless all are gone", () => {
+    expect(status(gone, written, false)).toBe("degraded");
+    expect(status(gone, gone, false)).toBe("unavailable");
   });
 });
 
 describe("a fresh installation", () => {
   const installedAt = at("2026-11-24T12:00");
   const status = (now: string, schedule = "0 2 * * *") =>
-    classifyScheduler(schedule, { installedAt, lastStartedAt: null }, at(now));
+    classifyScheduler([watch(schedule)], { installedAt, writtenUntil: {} }, at(now));
 
   test("is available until its first slot", () => {
     expect(status("2026-11-24T12:00")).toBe("available");

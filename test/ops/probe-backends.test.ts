@@ -4,7 +4,8 @@ import { type Probes, probeBackends } from "../../src/lib/ops/probe-backends.ts"
 
 const NOW = Date.parse("2026-11-24T12:00:00Z");
 const clock = { now: () => NOW };
-const onTime = { installedAt: 0, lastStartedAt: Date.parse("2026-11-24T02:00:00Z") };
+const onTime = { installedAt: 0, writtenUntil: { a: Date.parse("2026-11-24T02:00:00Z") } };
+const watchedJobs = [{ id: "a", schedule: "0 2 * * *", isCritical: true }];
 
 const HEALTHY: Probes = {
   cache: async () => {},
@@ -13,7 +14,7 @@ const HEALTHY: Probes = {
 };
 
 const check = (probes: Partial<Probes>) =>
-  probeBackends({ clock, probes: { ...HEALTHY, ...probes }, dailySchedule: "0 2 * * *" });
+  probeBackends({ clock, probes: { ...HEALTHY, ...probes }, watchedJobs });
 
 const answersIn = <T>(ms: number, value: T) =>
   new Promise<T>((resolve) => {
@@ -62,14 +63,14 @@ describe("probing", () => {
     });
   });
 
-  test("judges the scheduler by the schedule and the runs it left", async () => {
-    const lastStartedAt = Date.parse("2026-11-23T02:00:00Z");
-    const scheduler = async () => ({ installedAt: 0, lastStartedAt });
+  test("judges the scheduler by the schedule and the slots it wrote down", async () => {
+    const writtenUntil = { a: Date.parse("2026-11-23T02:00:00Z") };
+    const scheduler = async () => ({ installedAt: 0, writtenUntil });
     expect(await check({ scheduler })).toMatchObject({ scheduler: "degraded" });
   });
 
   test("takes facts that make no sense for unavailable", async () => {
-    const scheduler = async () => ({ installedAt: Number.NaN, lastStartedAt: null });
+    const scheduler = async () => ({ installedAt: Number.NaN, writtenUntil: {} });
     expect(await check({ scheduler })).toMatchObject({ scheduler: "unavailable" });
   });
 });

@@ -8,7 +8,7 @@ import { createRpc } from "../../src/lib/runtime/rpc.supabase.ts";
 import { openDatabase, openRedis, type TestDatabase, type TestRedis } from "../support/stack.ts";
 
 const clock = { now: Date.now };
-const dailySchedule = "0 2 * * *";
+const watchedJobs = [{ id: "daily_reconciliation", schedule: "0 2 * * *", isCritical: true }];
 /** What the requirement promises to whoever asks. */
 const ANSWER_MS_MAX = 1000;
 
@@ -31,7 +31,7 @@ async function openHealth(rest = false, supabaseUrl?: string): Promise<() => Pro
   const { rpc, close } = createRpc({ url: supabaseUrl ?? url, key });
   closing.push(() => redis.close(), close);
   const probes = { ...cacheProbe(redis), ...databaseProbe(rpc) };
-  return () => probeBackends({ clock, probes, dailySchedule });
+  return () => probeBackends({ clock, probes, watchedJobs });
 }
 
 /** Connections are made on first use, and a cold one may take longer than a probe. */

@@ -1,7 +1,7 @@
 import type { Clock } from "../kernel/clock.ts";
 import { callWithin } from "../kernel/deadline.ts";
 import { transient } from "../kernel/errors.ts";
-import { classifyScheduler, type SchedulerFacts } from "./classify-scheduler.ts";
+import { classifyScheduler, type SchedulerFacts, type WatchedJob } from "./classify-scheduler.ts";
 
 export type ComponentStatus = "available" | "degraded" | "unavailable";
 
@@ -23,7 +23,7 @@ export interface Probes {
 export interface HealthDeps {
   readonly clock: Clock;
   readonly probes: Probes;
-  readonly dailySchedule: string;
+  readonly watchedJobs: readonly WatchedJob[];
 }
 
 /** An answer is due within 1 s even when a backend hangs; the rest is for the way there and back. */
@@ -32,12 +32,12 @@ const PROBE_DEADLINE_MS = 700;
 const SLOW_MS = 300;
 
 /** Probes all backends at once. Never rejects: what does not answer in time is unavailable, whether or not it listens. */
-export async function probeBackends({ clock, probes, dailySchedule }: HealthDeps): Promise<Health> {
+export async function probeBackends({ clock, probes, watchedJobs }: HealthDeps): Promise<Health> {
   const checkedAt = clock.now();
   const [cache, database, scheduler] = await Promise.all([
     judge(probes.cache, (_answer, ms) => bySpeed(ms)),
     judge(probes.database, (_answer, ms) => bySpeed(ms)),
-    judge(probes.scheduler, (facts) => classifyScheduler(dailySchedule, facts, checkedAt)),
+    judge(probes.scheduler, (facts) => classifyScheduler(watchedJobs, facts, checkedAt)),
   ]);
   return { cache, database, scheduler, checkedAt };
 }

@@ -4,15 +4,16 @@ import type { Probes } from "./probe-backends.ts";
 
 const SchedulerRow = z.object({
   installedAt: z.string().transform(Date.parse),
-  lastStartedAt: z.string().transform(Date.parse).nullable(),
+  jobs: z.array(z.object({ id: z.string(), since: z.string().transform(Date.parse) })),
 });
 
 export const databaseProbe = (rpc: Rpc): Pick<Probes, "database" | "scheduler"> => ({
   database: async (signal) => {
     await rpc("ping", {}, signal);
   },
-  scheduler: async (signal) =>
-    SchedulerRow.parse(
-      await rpc("usage_read_scheduler", { p_job: "daily_reconciliation" }, signal),
-    ),
+  scheduler: async (signal) => {
+    const row = SchedulerRow.parse(await rpc("job_read_scheduler", {}, signal));
+    const writtenUntil = Object.fromEntries(row.jobs.map(({ id, since }) => [id, since]));
+    return { installedAt: row.installedAt, writtenUntil };
+  },
 });
