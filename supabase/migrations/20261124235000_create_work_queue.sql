@@ -312,6 +312,29 @@ end $$;
 revoke all on function worker.work_claim from public, anon, authenticated;
 grant execute on function worker.work_claim to service_role;
 
+-- Claims several items of one kind for one process, in one transaction.
+--   p_ids      at most 100
+--   p_randoms  one for each
+--   returns    an array of what work_claim says, in the order of p_ids
+create or replace function worker.work_claim_many(p_ids uuid[], p_worker text, p_lease_ms int, p_running_max int,
+  p_randoms float8[]) returns jsonb
+language plpgsql volatile security invoker set search_path = '' as $$
+declare
+  v_claims jsonb := '[]';
+begin
+  if coalesce(cardinality(p_ids), 0) not between 1 and 100 then
+    raise exception 'work_argument_invalid: 1 to 100 items' using errcode = 'WK001';
+  end if;
+  perform worker.work_lock_all(p_ids);
+  for n in 1 .. cardinality(p_ids) loop
+    v_claims := v_claims || jsonb_build_array(
+      worker.work_claim(p_ids[n], p_worker, p_lease_ms, p_running_max, p_randoms[n]));
+  end loop;
+  return v_claims;
+end $$;
+revoke all on function worker.work_claim_many from public, anon, authenticated;
+grant execute on function worker.work_claim_many to service_role;
+
 -- Adds to the counters of a kind, in one of 16 rows, so that workers do not wait for each other.
 --   p_what  name of the counter
 create or replace function worker.work_count(p_kind text, p_what text, p_count bigint default 1) returns void
@@ -468,6 +491,19 @@ language sql volatile security invoker set search_path = '' as $$
 $$;
 revoke all on function worker.work_lock from public, anon, authenticated;
 grant execute on function worker.work_lock to service_role;
+
+-- Locks the turns of all tenants of some items, in one order for everybody.
+create or replace function worker.work_lock_all(p_ids uuid[]) returns void
+language plpgsql volatile security invoker set search_path = '' as $$
+declare
+  t record;
+begin
+  for t in select distinct kind, tenant from worker.work_items where id = any (p_ids) order by 1, 2 loop
+    perform worker.work_lock(t.kind, t.tenant);
+  end loop;
+end $$;
+revoke all on function worker.work_lock_all from public, anon, authenticated;
+grant execute on function worker.work_lock_all to service_role;
 
 -- One item with its story and with what it may wait for.
 --   returns  the row of work_row and {payload, result, progress, evidence, fence, staleWrites, cancelRequestedAt,
@@ -823,6 +859,31 @@ begin
 end $$;
 revoke all on function worker.work_settle from public, anon, authenticated;
 grant execute on function worker.work_settle to service_role;
+
+-- Ends several claims of one kind, in one transaction.
+--   p_settlements  at most 100 of {id, fence, outcome, code, error, result, evidence, delayMs, random, hasSettle}, as the
+--                  parameters of work_settle
+--   returns        an array of what work_settle says, in the same order
+create or replace function worker.work_settle_many(p_settlements jsonb, p_running_max int) returns jsonb
+language plpgsql volatile security invoker set search_path = '' as $$
+declare
+  v_settled jsonb := '[]';
+  s jsonb;
+begin
+  if jsonb_typeof(p_settlements) is distinct from 'array' or jsonb_array_length(p_settlements) not between 1 and 100 then
+    raise exception 'work_argument_invalid: 1 to 100 settlements' using errcode = 'WK001';
+  end if;
+  perform worker.work_lock_all(array (select (value ->> 'id')::uuid from jsonb_array_elements(p_settlements)));
+  for s in select value from jsonb_array_elements(p_settlements) with ordinality order by ordinality loop
+    v_settled := v_settled || jsonb_build_array(worker.work_settle((s ->> 'id')::uuid, (s ->> 'fence')::bigint,
+      s ->> 'outcome', p_running_max, s ->> 'code', s ->> 'error', nullif(s -> 'result', 'null'),
+      nullif(s -> 'evidence', 'null'), coalesce((s ->> 'delayMs')::bigint, 0), coalesce((s ->> 'random')::float8, 0),
+      coalesce((s ->> 'hasSettle')::boolean, false)));
+  end loop;
+  return v_settled;
+end $$;
+revoke all on function worker.work_settle_many from public, anon, authenticated;
+grant execute on function worker.work_settle_many to service_role;
 
 -- The features know that these items ended.
 create or replace function worker.work_settled(p_ids uuid[]) returns void

@@ -1,4 +1,5 @@
 import { permanent } from "../kernel/errors.ts";
+import { coalesce } from "./coalesce.ts";
 import { newestVersion, PAYLOAD_BYTES_MAX, parsePayload } from "./read-delivery.ts";
 import { isStorable } from "./storable-json.ts";
 import type { Priority, WorkSpec } from "./work.ts";
@@ -43,24 +44,34 @@ export interface EnqueueDeps {
 
 const ITEMS_MAX = 1000;
 
+/** Single items of one moment share a round trip. */
+const BATCH_MAX = 100;
+/** What travels for several callers is bounded by the deadlines of database and storage queue. */
+const NEVER = new AbortController().signal;
+
 export function createWorkQueue({ workSpecs, workBooks, workSender }: EnqueueDeps): WorkQueue {
-  const enqueueAll: WorkQueue["enqueueAll"] = async (kind, orders, signal) => {
-    const spec = workSpecs.find((known) => known.kind === kind);
-    if (spec === undefined) throw permanent("work_kind_unknown", { kind });
-    if (orders.length > ITEMS_MAX) throw permanent("work_batch_too_large", { max: ITEMS_MAX });
-    if (orders.length === 0) return [];
-    const items = orders.map((order) => toItem(spec, order));
+  const accept = async (items: readonly NewItem[], signal: AbortSignal) => {
     const { items: accepted, send } = await workBooks.enqueue(items, false, signal);
     await workSender.send(send, signal);
     return accepted;
   };
+  const acceptOne = coalesce((items: readonly NewItem[]) => accept(items, NEVER), BATCH_MAX);
+  const specOf = (kind: string): WorkSpec => {
+    const spec = workSpecs.find((known) => known.kind === kind);
+    if (spec === undefined) throw permanent("work_kind_unknown", { kind });
+    return spec;
+  };
   return {
-    enqueueAll,
-    enqueue: async (kind, order, signal) => {
-      const [accepted] = await enqueueAll(kind, [order], signal);
-      if (accepted === undefined) throw permanent("database_reply_unexpected", { what: "work" });
-      return accepted;
+    enqueueAll: async (kind, orders, signal) => {
+      const spec = specOf(kind);
+      if (orders.length > ITEMS_MAX) throw permanent("work_batch_too_large", { max: ITEMS_MAX });
+      if (orders.length === 0) return [];
+      return accept(
+        orders.map((order) => toItem(spec, order)),
+        signal,
+      );
     },
+    enqueue: async (kind, order, signal) => acceptOne(toItem(specOf(kind), order), signal),
   };
 }
 

@@ -1,8 +1,9 @@
 import { z } from "zod";
-import { AppError } from "../kernel/errors.ts";
+import { AppError, invariant } from "../kernel/errors.ts";
 import type { Rpc } from "../runtime/rpc.supabase.ts";
+import { coalesce } from "./coalesce.ts";
 import { PRIORITIES, type WorkSpec } from "./work.ts";
-import type { NewItem, WorkBooks, WorkClaims, WorkSweeps } from "./work-ports.ts";
+import type { NewItem, Settlement, WorkBooks, WorkClaims, WorkSweeps } from "./work-ports.ts";
 
 const Priority = z.enum(PRIORITIES);
 const Text = z.string();
@@ -103,20 +104,21 @@ const toRow = ({ runAt, ...item }: NewItem) => ({
   ...(runAt === undefined ? {} : { runAt: new Date(runAt).toISOString() }),
 });
 
-export function workClaims(rpc: Rpc, { specs, worker, random }: WorkLedgerOptions): WorkClaims {
-  const byKind = new Map(specs.map((spec) => [spec.kind, spec]));
-  const runningMaxOfKind = (kind: string) => byKind.get(kind)?.runningPerTenantMax ?? 0;
-  const leaseMsOf = (kind: string) => byKind.get(kind)?.leaseMs ?? 0;
+/** Claims and endings of one process that come at the same time share a round trip. */
+const BATCH_MAX = 32;
+
+export function workClaims(rpc: Rpc, options: WorkLedgerOptions): WorkClaims {
+  const byKind = new Map(
+    options.specs.map((spec) => [spec.kind, claimsOfKind(rpc, spec, options)]),
+  );
+  const of = (kind: string) => {
+    const claims = byKind.get(kind);
+    invariant(claims !== undefined, "only kinds of this process are claimed");
+    return claims;
+  };
   return {
     claim: async (id, kind, signal) => {
-      const args = {
-        p_id: id,
-        p_worker: worker,
-        p_lease_ms: leaseMsOf(kind),
-        p_running_max: runningMaxOfKind(kind),
-        p_random: random(),
-      };
-      const reply = parseWorkReply(ClaimReply, await rpc("work_claim", args, signal));
+      const reply = await of(kind).claim(id, signal);
       if (reply.outcome === "claimed") return { outcome: "claimed", item: reply };
       if (reply.outcome !== "ended") return reply;
       return { outcome: "ended", item: reply, send: withKind(reply.kind, reply.send) };
@@ -126,7 +128,7 @@ export function workClaims(rpc: Rpc, { specs, worker, random }: WorkLedgerOption
       const args = {
         p_id: id,
         p_fence: fence,
-        p_lease_ms: leaseMsOf(kind),
+        p_lease_ms: of(kind).spec.leaseMs,
         p_progress: progress ?? null,
       };
       const schema = z.object({ isHeld: z.boolean(), isCancelled: z.boolean() });
@@ -134,21 +136,8 @@ export function workClaims(rpc: Rpc, { specs, worker, random }: WorkLedgerOption
     },
 
     settle: async ({ id, fence, kind }, settlement, hasSettle, signal) => {
-      const { outcome, code, error, result, evidence, delayMs = 0 } = settlement;
-      const args = {
-        p_id: id,
-        p_fence: fence,
-        p_outcome: outcome,
-        p_running_max: runningMaxOfKind(kind),
-        p_code: code ?? null,
-        p_error: error ?? null,
-        p_result: result ?? null,
-        p_evidence: evidence ?? null,
-        p_delay_ms: Math.ceil(delayMs),
-        p_random: random(),
-        p_has_settle: hasSettle,
-      };
-      const reply = parseWorkReply(SettleReply, await rpc("work_settle", args, signal));
+      const ending = { ...settlement, id, fence, hasSettle, random: options.random() };
+      const reply = await of(kind).settle(ending, signal);
       if (reply.status === "stale" || reply.state === "running") return { status: "stale" };
       const { state, priority, delayMs: again, send } = reply;
       return {
@@ -164,6 +153,38 @@ export function workClaims(rpc: Rpc, { specs, worker, random }: WorkLedgerOption
       await rpc("work_settled", { p_ids: ids }, signal);
     },
   };
+}
+
+interface Ending extends Settlement {
+  readonly id: string;
+  readonly fence: number;
+  readonly hasSettle: boolean;
+  readonly random: number;
+}
+
+/** The rpc has a deadline of its own; a caller that gives up does not stop what travels for others. */
+const NEVER = new AbortController().signal;
+
+function claimsOfKind(rpc: Rpc, spec: WorkSpec, { worker, random }: WorkLedgerOptions) {
+  const claims = async (ids: readonly string[]) => {
+    const args = {
+      p_ids: ids,
+      p_worker: worker,
+      p_lease_ms: spec.leaseMs,
+      p_running_max: spec.runningPerTenantMax,
+      p_randoms: ids.map(random),
+    };
+    return parseWorkReply(z.array(ClaimReply), await rpc("work_claim_many", args, NEVER));
+  };
+  const settlements = async (endings: readonly Ending[]) => {
+    const rows = endings.map(({ delayMs = 0, ...ending }) => ({
+      ...ending,
+      delayMs: Math.ceil(delayMs),
+    }));
+    const args = { p_settlements: rows, p_running_max: spec.runningPerTenantMax };
+    return parseWorkReply(z.array(SettleReply), await rpc("work_settle_many", args, NEVER));
+  };
+  return { spec, claim: coalesce(claims, BATCH_MAX), settle: coalesce(settlements, BATCH_MAX) };
 }
 
 const withKind = (kind: string, turns: z.output<typeof Turns>) =>
