@@ -8,9 +8,11 @@ const { deps, close } = openExport(settings);
 const log = { info: () => {}, warn: () => {}, error: () => {} };
 const signal = new AbortController().signal;
 const run: Run = { name: "export", id: "child", log, signal, note: () => {} };
+await deps.exportRows.read({ kind: "totals", periods: [] }, undefined, 1, signal); // loads the client
+const rssBefore = process.memoryUsage.rss();
 const report = await exportWeek(deps, run, {
   progress: (fields) => process.stdout.write(`${JSON.stringify(fields)}\n`),
 });
 const rssMax = process.resourceUsage().maxRSS * 1024;
-process.stdout.write(`${JSON.stringify({ ...report, rssMax })}\n`);
+process.stdout.write(`${JSON.stringify({ ...report, rssMax, rssBefore })}\n`);
 await close();

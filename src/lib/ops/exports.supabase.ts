@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { AppError } from "../kernel/errors.ts";
 import type { Rpc } from "../runtime/rpc.supabase.ts";
-import { FORMATS } from "./export-format.ts";
+import { FORMATS, type Row } from "./export-format.ts";
 import type { ExportLedger, ExportPage, ExportRows } from "./exports.ts";
 import type { ExpiredExports } from "./exports-cleanup.ts";
 import type { Day, ExportSource } from "./exports-plan.ts";
@@ -27,10 +27,15 @@ const OpenReply = z.discriminatedUnion("status", [
   z.object({ status: z.literal("finished") }),
 ]);
 const WriteReply = z.object({ status: z.enum(["kept", "finished", "stale"]) });
-const PageReply = z.object({
-  rows: z.array(z.array(z.union([z.string(), z.number(), z.null()]))),
-  next: z.unknown(),
-});
+/** Millions of cells are checked by hand: a schema would take longer than reading them. */
+const PageReply = z.object({ rows: z.custom<readonly Row[]>(isRows), next: z.unknown() });
+
+function isRows(value: unknown): boolean {
+  return Array.isArray(value) && value.every((row) => Array.isArray(row) && row.every(isCell));
+}
+
+const isCell = (cell: unknown): boolean =>
+  cell === null || typeof cell === "string" || typeof cell === "number";
 
 export const ManifestSchema = z.object({
   version: z.literal(1),
