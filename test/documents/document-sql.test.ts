@@ -411,6 +411,30 @@ describe("settling", () => {
     expect(await world.row(id)).toMatchObject({ error_code: "database_unavailable" });
   });
 
+  test("fails the document of a work item whose workers died too often", async () => {
+    const { id, workspace } = await world.register();
+    const dead = attempt(id, workspace);
+    await dead.claim();
+    expect(await settle(id, workspace, dead.item)).toEqual({ status: "settled", state: "failed" });
+    expect(await world.row(id)).toMatchObject({
+      error_code: "work_attempts_used_up",
+      error_text: "Gave up",
+    });
+    expect(await statusOf(dead.put())).toBe("lost");
+    expect(await settle(id, workspace, dead.item)).toEqual({ status: "none" });
+  });
+
+  test("cancels the document of a work item that was cancelled", async () => {
+    const { id, workspace } = await world.register();
+    const answer = await settle(id, workspace, randomUUID(), "cancelled");
+    expect(answer).toEqual({ status: "settled", state: "cancelled" });
+  });
+
+  test("of another workspace changes nothing", async () => {
+    const { id } = await world.register();
+    expect(await settle(id, randomUUID(), randomUUID())).toEqual({ status: "none" });
+  });
+
   test("changes nothing for a document that is ready, or that another item has", async () => {
     const done = await ready();
     expect(await settle(done.id, done.workspace, randomUUID())).toEqual({ status: "none" });

@@ -368,6 +368,19 @@ describe("a failure", () => {
     expect(await world.row(id)).toMatchObject({ state: "failed" });
   });
 
+  test("of the configuration is nobody's document: it is tried slowly until somebody repairs it", async () => {
+    const { id, message } = await world.add("Un texto.");
+    const embed = () => Promise.reject(permanent("embedder_refused"));
+    const embedder = { ...world.deps.embedder, embed };
+    const failure = await failureOf(process(message, documentRun(), { embedder }));
+    expect(failure).toMatchObject({
+      kind: "transient",
+      code: "embedder_refused",
+      details: { retryAfterMs: 1_800_000 },
+    });
+    expect(await world.row(id)).toMatchObject({ state: "retrying" });
+  });
+
   test("nobody knows says nothing of its text", async () => {
     const { failure, id } = await failWith(new Error("content of the document: secret"));
     expect(failure).toMatchObject({ kind: "transient", code: "unclassified" });

@@ -141,6 +141,25 @@ describe("Supabase Storage", () => {
   });
 });
 
+test("a content that is shorter than declared is no document", async () => {
+  const short: ObjectStore = {
+    open: async () => ({
+      bytes: 100,
+      chunks: (async function* () {
+        yield Buffer.from("short");
+      })(),
+    }),
+  };
+  const objects = storedObjects({ azure: short, supabase: short }, ["documents"]);
+  const ref = { storage: "azure", container: "documents", path: `${workspace}/a` } as const;
+  const file = { path: join(folder, "short"), bytesMax: 1000 };
+  await expect(fetchObject(objects, ref, file, signal)).rejects.toMatchObject({
+    code: "blob_unavailable",
+    kind: "transient",
+    details: { bytes: 5, declared: 100 },
+  });
+});
+
 test("a fetch ends with its signal", async () => {
   const controller = new AbortController();
   const never: ObjectStore = {
