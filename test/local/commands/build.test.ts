@@ -21,7 +21,7 @@ import {
   wordParagraph,
   xlsxOf,
 } from "../../support/document-fixtures/office.ts";
-import { pdfOf } from "../../support/document-fixtures/pdfs.ts";
+import { pdfOf, scannedPdf } from "../../support/document-fixtures/pdfs.ts";
 import { textOf } from "../../support/document-fixtures/read-world.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -116,6 +116,19 @@ describe("the package that is deployed", () => {
       expect(textOf(document)).toContain("Hola");
     },
   );
+
+  test("says that the recognition of scans is not in the package", async () => {
+    const path = join(deployed, "scan.pdf");
+    writeFileSync(path, scannedPdf(8, 8, new Uint8Array(64)));
+    const reading = readDocument({
+      path,
+      name: "scan.pdf",
+      ocr: { languages: ["spa"], pagesMax: 1 },
+      signal: new AbortController().signal,
+      entry: join(deployed, "dist/document-reader.js"),
+    });
+    await expect(reading).rejects.toMatchObject({ code: "document_ocr_unavailable" });
+  });
 
   test("has source maps that lead to the sources without holding them", () => {
     const map = JSON.parse(readFileSync(join(deployed, "dist/main.js.map"), "utf8")) as {

@@ -1,3 +1,4 @@
+import { deflateSync } from "node:zlib";
 import { PDFDocument, type PDFFont, StandardFonts } from "pdf-lib";
 
 export interface PdfText {
@@ -58,3 +59,20 @@ export const encryptedPdf = (): Uint8Array =>
     [showText("Secreto")],
     `/ID [<00112233445566778899aabbccddeeff> <00112233445566778899aabbccddeeff>] /Encrypt << /Filter /Standard /V 1 /R 2 /P -44 /O <${"41".repeat(32)}> /U <${"42".repeat(32)}> >>`,
   );
+
+/** A page that is one grey picture, as a scanner makes it; a byte per pixel. */
+export function scannedPdf(width: number, height: number, grey: Uint8Array): Uint8Array {
+  const packed = Buffer.from(deflateSync(grey));
+  const head = rawPdf(
+    [
+      "<< /Type /Catalog /Pages 2 0 R >>",
+      "<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+      "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /XObject << /I 5 0 R >> >> >>",
+      stream("595 0 0 842 0 0 cm /I Do"),
+      `<< /Type /XObject /Subtype /Image /Width ${width} /Height ${height} /ColorSpace /DeviceGray /BitsPerComponent 8 /Filter /FlateDecode /Length ${packed.length} >>\nstream\nPIXELS\nendstream`,
+    ],
+    "<< /Root 1 0 R >>",
+  );
+  const at = Buffer.from(head).indexOf("PIXELS");
+  return Buffer.concat([head.subarray(0, at), packed, head.subarray(at + "PIXELS".length)]);
+}
