@@ -19,12 +19,12 @@ declare
 begin
   select * into v_sums from worker.usage_audit_sums(p_period, p_from, p_to);
   if v_sums.is_off then
-    v_tenants := worker.usage_audit_tenants(p_period, p_from, p_to, 'tokens');
+    v_tenants := worker.usage_audit_tenants(p_period, v_sums.off_from, v_sums.off_to, 'tokens');
   end if;
   if v_sums.is_miscounted then
     v_tenants := array(select unnest(v_tenants)
                        union
-                       select unnest(worker.usage_audit_tenants(p_period, p_from, p_to, 'events')));
+                       select unnest(worker.usage_audit_tenants(p_period, v_sums.off_from, v_sums.off_to, 'events')));
   end if;
   -- A batch may hold uses of several months: its own row is compared with all it booked.
   v_batches := worker.usage_audit_suspects(v_sums.batches, p_period, not v_is_pruned);
