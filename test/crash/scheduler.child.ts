@@ -15,11 +15,12 @@ const { values } = parseArgs({
   },
 });
 
-const LEASE_MS = 1500;
-const HEARTBEAT_MS = 300;
+const LEASE_MS = 1000;
+const HEARTBEAT_MS = 250;
 const TICK_MS = 100;
-/** A run is often frozen or killed in here, before its write and after it. */
-const WORK_MS = 150;
+/** A run is often frozen or killed in here: mostly before its write, sometimes after it. */
+const BEFORE_MS = 400;
+const AFTER_MS = 100;
 
 const sql = postgres(values.database, { max: 2, onnotice: () => {} });
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -34,7 +35,7 @@ const scheduler = openScheduler({
 
 /** Does not listen to its signal: a frozen process does not either. Only the fence keeps its write out. */
 async function work({ runId, fence, slotAt }: JobRun) {
-  await pause(WORK_MS);
+  await pause(BEFORE_MS);
   await sql.begin(async (transaction) => {
     await transaction`select worker.job_assert_fence(${runId}, ${String(fence)})`;
     await transaction`
@@ -43,7 +44,7 @@ async function work({ runId, fence, slotAt }: JobRun) {
     await transaction`
       insert into public.effects (slot_at) values (${new Date(slotAt ?? 0)}) on conflict do nothing`;
   });
-  await pause(WORK_MS);
+  await pause(AFTER_MS);
   return {};
 }
 
