@@ -66,7 +66,7 @@ describe("an item", () => {
       seen.push(run);
       return { name };
     });
-    const id = await enqueue({ payload: { name: "a" }, priority: "high" });
+    const id = await enqueue({ payload: { name: "a" }, priority: "high", tenant: "acme" });
     expect(await shop.drain(work)).toBe(1);
     expect(seen).toMatchObject([
       { itemId: id, tenant: "acme", priority: "high", attempt: 1, fence: 1 },

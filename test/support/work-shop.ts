@@ -185,7 +185,7 @@ function asJson(text: string): unknown {
 
 export const order = (over: Readonly<Record<string, unknown>> = {}) => ({
   payload: { name: randomUUID() },
-  tenant: "acme",
+  tenant: `tenant-${randomUUID()}`,
   requestedBy: "test",
   ...over,
 });
