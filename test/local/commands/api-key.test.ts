@@ -16,6 +16,12 @@ test("a new key opens the service with the entry that is printed with it", async
   expect(parsed.kind === "keys" && findApiKey(parsed.keys, key)?.role).toBe("producer");
 });
 
+test("a key may be limited to parts of the API", async () => {
+  const { stdout } = await apiKey("--name", "a", "--role", "viewer", "--scopes", "usage+cron");
+  const entry = /^ {2}(a:viewer:sha256:\S+)$/m.exec(stdout)?.[1] ?? "";
+  expect(parseApiKeys(entry)).toMatchObject({ keys: [{ scopes: ["usage", "cron"] }] });
+});
+
 test("two keys are never the same", async () => {
   const args = ["--name", "a", "--role", "admin"] as const;
   const [one, other] = await Promise.all([apiKey(...args), apiKey(...args)]);
@@ -25,6 +31,7 @@ test("two keys are never the same", async () => {
 test.each([
   [["--name", "a", "--role", "root"], /--role must be one of producer, viewer, operator, admin/, 1],
   [["--name", "No Spaces", "--role", "admin"], /--name must be lower-case letters/, 1],
+  [["--name", "a", "--role", "admin", "--scopes", "a b"], /--scopes such as usage\+cron/, 1],
   [["--role", "admin"], /--name and --role are needed/, 1],
   [["--rolle", "admin"], /Unknown option '--rolle'[\s\S]*npm run api-key/, 2],
 ])("%j is refused and says what is wrong", async (args, message, expected) => {
