@@ -11,6 +11,7 @@ import { pipeline, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createGzip } from "node:zlib";
+import { build } from "esbuild";
 import postgres from "postgres";
 import { freePort } from "../../local/backends/ports.ts";
 import { startBackends } from "../../local/backends/stack.ts";
@@ -24,6 +25,9 @@ const NOW = Date.parse("2026-11-22T02:00:00Z");
 const PAGE_ROWS = 5000;
 const MEMORY_BAR_BYTES = 150 * 1024 * 1024;
 const CHILD = fileURLToPath(new URL("../ops/export-week.child.ts", import.meta.url));
+/** Packages that still call `require`. */
+const BANNER =
+  'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);';
 
 const dir = mkdtempSync(join(tmpdir(), "worker-service-bench-"));
 chmodSync(dir, 0o755); // Postgres runs as another user when we are root
@@ -98,8 +102,9 @@ async function exportOnce(): Promise<Exported> {
     format: "ndjson",
     now: NOW,
   };
+  const script = await bundleChild();
   const startedAt = performance.now();
-  const child = spawn(process.execPath, [CHILD, JSON.stringify(settings)], {
+  const child = spawn(process.execPath, [script, JSON.stringify(settings)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");
@@ -112,4 +117,21 @@ async function exportOnce(): Promise<Exported> {
 
 function perSecond(rows: number, seconds: number): string {
   return `${Math.round(rows / seconds)} a second`;
+}
+
+/** As it is deployed: Node's own reading of TypeScript would cost 30 MB that no worker spends. */
+async function bundleChild(): Promise<string> {
+  await build({
+    entryPoints: [CHILD],
+    outdir: dir,
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    platform: "node",
+    target: "node22",
+    format: "esm",
+    splitting: true,
+    banner: { js: BANNER },
+    logLevel: "warning",
+  });
+  return join(dir, "export-week.child.mjs");
 }
