@@ -24,7 +24,7 @@ const TENANTS = 16_000;
 const RECORDS = 48_000;
 /** As many shards as the records fill batches of; with all 256 the batches would be small for no reason of ours. */
 const SHARDS = 8;
-const BATCH = 6000;
+const BATCH = 8000;
 /** The slow contenders do a share of the work: their rate does not depend on how much there is. */
 const LOOP_RECORDS = 400;
 const ROUNDS = 3;
@@ -146,7 +146,10 @@ async function ours(redis: RedisDriver, rpc: Rpc): Promise<number> {
   return (RECORDS * 1000) / (performance.now() - startedAt);
 }
 
-/** The same columns into the same table with the same index, in the same batches, straight to Postgres. */
+/**
+ * The same columns into the same table with the same index, one batch after another as ours, on one connection straight to
+ * Postgres. It leaves out what is booked twice, as whoever repeats a call must; without that it would be a quarter faster.
+ */
 async function bulkInsert(): Promise<number> {
   const day = new Date().toISOString().slice(0, 10);
   const period = Number(day.slice(0, 7).replace("-", ""));

@@ -31,11 +31,11 @@ describe("a page of the log", () => {
     });
   });
 
-  test("of a new lineage ends before a hole too, though nobody counted what came before", () => {
+  test("of a new lineage is whole: what it lost is told by its markers", () => {
     const unknown = { n: "0", cum: null, count: null, anchor: null };
     expect(decodeUpToHole(at(3, 4, 6), unknown)).toMatchObject({
-      isWhole: false,
-      batch: { end: { n: "4" } },
+      isWhole: true,
+      batch: { end: { n: "6" } },
     });
   });
 
@@ -69,7 +69,9 @@ describe("entries that vanished from Redis", () => {
 
   test("are one gap each, also when the whole log is read again after forks", async () => {
     const acme = randomUUID();
-    for (let i = 0; i < 20; i += 1) await world.record({ tenant: acme, tokens: 10 });
+    await world.record({ tenant: acme, tokens: 10 });
+    await world.reconcileTenant(acme);
+    for (let i = 1; i < 20; i += 1) await world.record({ tenant: acme, tokens: 10 });
     await vanish(acme, 5, 6, 12);
     const found = [
       { from: 5, lost: "20", entries: 2 },
