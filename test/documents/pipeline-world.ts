@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { BlobServiceClient } from "@azure/storage-blob";
-import { CHUNKER_VERSION, chunksOf } from "../../src/lib/documents/chunk/chunk-blocks.ts";
+import { chunksOf } from "../../src/lib/documents/chunk/chunk-blocks.ts";
+import { CHUNKER_VERSION } from "../../src/lib/documents/chunk/chunker-version.ts";
 import type { DocumentRun } from "../../src/lib/documents/document-run.ts";
 import { documentEndings, documentWork } from "../../src/lib/documents/document-work.supabase.ts";
 import { createLexHash } from "../../src/lib/documents/embed/lex-hash.ts";

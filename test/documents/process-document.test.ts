@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { chunksOf } from "../../src/lib/documents/chunk/chunk-blocks.ts";
 import type { DocumentWork } from "../../src/lib/documents/document-claim.ts";
 import { type ProcessDeps, processDocument } from "../../src/lib/documents/process-document.ts";
 import type { AppError } from "../../src/lib/kernel/errors.ts";
@@ -256,7 +257,7 @@ describe("a cancel", () => {
 /** A chunker that never ends by itself. */
 const endless = (started: () => void): ProcessDeps["chunksOf"] =>
   function* (blocks) {
-    const [chunk] = world.deps.chunksOf(blocks);
+    const [chunk] = chunksOf(blocks);
     if (chunk === undefined) return;
     for (;;) {
       yield chunk;

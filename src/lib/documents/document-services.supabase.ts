@@ -1,11 +1,11 @@
 import type { Rpc } from "../runtime/rpc.supabase.ts";
-import { CHUNKER_VERSION, chunksOf } from "./chunk/chunk-blocks.ts";
+import { CHUNKER_VERSION } from "./chunk/chunker-version.ts";
 import { documentIndex, documentReads } from "./document-reads.supabase.ts";
 import { documentRequests, documentSweeps } from "./document-requests.supabase.ts";
 import type { DocumentQueue } from "./document-requests.ts";
 import { documentEndings, documentWork } from "./document-work.supabase.ts";
 import type { Embedder } from "./embedder.ts";
-import type { ReadFile } from "./ingest-document.ts";
+import type { DivideBlocks, ReadFile } from "./ingest-document.ts";
 import { readDocument } from "./read/read-document.ts";
 import { supabaseObjects } from "./stored-objects.supabase.ts";
 import { type ObjectStore, storedObjects } from "./stored-objects.ts";
@@ -47,11 +47,17 @@ export function documentServices(options: DocumentServicesOptions) {
     documentSweeps: documentSweeps(rpc),
     storedObjects: storedObjects(stores, documents.containers),
     readFile: readWithin(documents.bytesMax),
-    chunksOf,
+    chunksOf: divideBlocks,
     embedder,
     pipelineVersions: { reader: READER_VERSION, chunker: CHUNKER_VERSION },
   } as const;
 }
+
+/** The table of tokens takes 40 MB and a tenth of a second: only processes that divide documents load it. */
+const divideBlocks: DivideBlocks = async (blocks) => {
+  const { chunksOf } = await import("./chunk/chunk-blocks.ts");
+  return chunksOf(blocks);
+};
 
 const readWithin =
   (fileBytesMax: number): ReadFile =>

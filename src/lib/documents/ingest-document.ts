@@ -27,12 +27,15 @@ export type ReadFile = (
   signal: AbortSignal,
 ) => Promise<ReadText>;
 
+/** Chunks may come one by one; what divides may be loaded only now. */
+export type DivideBlocks = (blocks: readonly Block[]) => Iterable<Chunk> | Promise<Iterable<Chunk>>;
+
 export interface IngestDeps {
   readonly documentWork: DocumentWork;
   readonly storedObjects: StoredObjects;
   readonly readFile: ReadFile;
   /** One after the other, so that the process can do something else in between. */
-  readonly chunksOf: (blocks: readonly Block[]) => Iterable<Chunk>;
+  readonly chunksOf: DivideBlocks;
   readonly embedder: Embedder;
   /** Of the code that reads and divides; a new one processes documents anew when they are asked for. */
   readonly pipelineVersions: { readonly reader: string; readonly chunker: string };
@@ -87,7 +90,7 @@ async function store(
   run: DocumentRun,
 ): Promise<DocumentResult> {
   await enter(deps, holder, "chunk", run);
-  const chunks = await divide(deps.chunksOf(text.blocks), run.signal);
+  const chunks = await divide(await deps.chunksOf(text.blocks), run.signal);
   await enter(deps, holder, "embed", run);
   const staged = await stageChunks(deps, holder, chunks, run);
   refuseTaken(staged.hold);

@@ -8,9 +8,6 @@ import { regionsOf } from "./outline.ts";
 import { type Packed, type PackLimits, packRegion } from "./pack.ts";
 import { countTokens, cutTokens } from "./tokens.ts";
 
-/** Part of every pipeline key: it changes whenever the same blocks would give other chunks. */
-export const CHUNKER_VERSION = "chunks-v1";
-
 export const CHUNK_DEFAULTS: PackLimits = { target: 350, max: 512, overlap: 40 };
 export const CHUNKS_MAX = 20_000;
 
