@@ -15,7 +15,8 @@ import { AppError } from "../../../src/lib/kernel/errors.ts";
 
 const FOLDER = fileURLToPath(new URL("../../../../shared/data/documents/", import.meta.url));
 const MANIFEST = `${FOLDER}MANIFEST.json`;
-const TIME_LIMIT_MS = 30_000;
+/** On a busy machine; most take a third of a second. */
+const TIME_LIMIT_MS = 60_000;
 const CHILD_PEAK_BYTES_MAX = 350 * 2 ** 20;
 
 const EntrySchema = z.object({
@@ -77,7 +78,7 @@ const flat = (text: string): string => text.replace(/\s+/g, " ");
 const accepted = ({ outcome, accept }: Entry): string[] =>
   [outcome, ...accept].flatMap((one) => (one === "ok_recovered" ? ["ok", "ok_partial"] : [one]));
 
-describe.skipIf(entries.length === 0)("documents of other projects", { concurrent: true }, () => {
+describe.skipIf(entries.length === 0)("documents of other projects", () => {
   test.each(entries)("$file is $outcome", { timeout: TIME_LIMIT_MS * 2 }, async (entry) => {
     const bytes = readFileSync(`${FOLDER}${entry.file}`);
     expect(createHash("sha256").update(bytes).digest("hex")).toBe(entry.sha256);
