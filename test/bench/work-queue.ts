@@ -14,7 +14,7 @@ import { deliveryOf, openShop, order, thingWork } from "../support/work-shop.ts"
 import { compare, report } from "./compare.ts";
 
 const ITEMS = Number(process.env["BENCH_ITEMS"] ?? 300);
-const ROUNDS = 5;
+const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const TENANTS = 16;
 
 const dir = mkdtempSync(join(tmpdir(), "worker-service-bench-"));
