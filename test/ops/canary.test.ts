@@ -36,7 +36,7 @@ beforeEach(async () => {
 });
 
 const log = { info: () => {}, warn: () => {}, error: () => {} };
-const signal = AbortSignal.timeout(60_000);
+const signal = new AbortController().signal;
 const run: Run = { name: "healthCheck", id: "1", log, signal, note: () => {} };
 const clock = { now: Date.now };
 const alerts = () => createAlerts({ clock, alertLedger: alertLedger(api.rpc), log });

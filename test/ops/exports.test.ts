@@ -40,7 +40,7 @@ const run: Run = {
   name: "weeklyExport",
   id: "1",
   log,
-  signal: AbortSignal.timeout(120_000),
+  signal: new AbortController().signal,
   note: () => {},
 };
 

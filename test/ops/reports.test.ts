@@ -84,7 +84,7 @@ const run: Run = {
   name: "dailyReports",
   id: "1",
   log,
-  signal: AbortSignal.timeout(60_000),
+  signal: new AbortController().signal,
   note: () => {},
 };
 
