@@ -179,7 +179,7 @@ function legacyUsageOf(
 }
 
 /** A few of them are in memory at a time; 50,000 make a file. */
-const EXPORT_PART_BYTES = 1024 * 1024;
+const EXPORT_PART_BYTES = 512 * 1024;
 
 /** What the service does for its operators: notices, reports, exports, canaries, cleaning up. */
 function operationsOf(config: Config, { rpc, slow, sender }: Connections) {

@@ -22,7 +22,7 @@ export function openExport(settings: ExportSettings): {
 } {
   const { supabase, connectionString, container, format, now } = settings;
   const { rpc, close } = createRpc({ ...supabase, timeoutMs: 60_000 });
-  const store = createBlobStore({ connectionString, container, partBytes: 1024 * 1024 });
+  const store = createBlobStore({ connectionString, container, partBytes: 512 * 1024 });
   const deps = {
     clock: { now: () => now },
     exportConfig: { format },

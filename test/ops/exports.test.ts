@@ -139,7 +139,7 @@ describe("an export that is broken off", () => {
     let pages = 0;
     const read: ExportDeps["exportRows"]["read"] = (...args) => {
       pages += 1;
-      return pages === 4 ? Promise.reject(new Error("no page")) : deps.exportRows.read(...args);
+      return pages === 9 ? Promise.reject(new Error("no page")) : deps.exportRows.read(...args);
     };
     const broken = { ...deps, exportRows: { ...deps.exportRows, read } };
     await expect(exportWeek(broken, run)).rejects.toThrow("no page");

@@ -93,9 +93,9 @@ export interface ExportOptions {
 }
 
 /** Rows in memory at a time. */
-const PAGE_ROWS = 2000;
+const PAGE_ROWS = 1000;
 /** Of one file; a loop over pages ends even when they never do. */
-const PAGES_MAX = 500_000;
+const PAGES_MAX = 1_000_000;
 
 /**
  * Exports a week that is over, or goes on where an earlier run ended. Files that are finished are kept, the one
