@@ -43,7 +43,7 @@ async function runSample(url: string, call: Caller): Promise<void> {
   const { recorded, duplicates } = await record();
   if (stop.signal.aborted) return;
   say(`It recorded ${recorded} uses, and repeated ${duplicates} of them: those count once.`);
-  say("Starting the function dailyReconciliation, which books them in the ledger …");
+  say("Running the job daily_reconciliation, which books them in the ledger …");
   await worker.startReconciliation();
   show(await worker.untilBooked(BOOKED_WITHIN_MS, stop.signal), url);
 }

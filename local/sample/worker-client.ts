@@ -50,7 +50,8 @@ export function createWorkerClient(call: Caller): WorkerClient {
   return {
     readTotals,
     startReconciliation: async () => {
-      await call("POST", "/admin/functions/dailyReconciliation", JSON.stringify({ input: "" }));
+      const body = JSON.stringify({ reason: "the first start shows it" });
+      await call("POST", "/cron/jobs/daily_reconciliation/run", body);
     },
     untilBooked: async (withinMs, stop) => {
       const deadline = Date.now() + withinMs;

@@ -53,6 +53,10 @@ describe("npm start", () => {
       expect(first.stdout()).toContain(DEVELOPMENT_KEY);
 
       await first.until(/Every token is booked exactly once\./);
+      await first.until(
+        /Three documents were stored, processed and searched:[\s\S]*What is served of them/,
+      );
+      expect(first.stdout().match(/: READY, chunks: [1-9]/g)).toHaveLength(3);
       expect(first.stdout()).toMatch(/repeated [1-9]\d* of them/);
       const rows = sampleRows(first.stdout());
       expect(rows).toHaveLength(5);
