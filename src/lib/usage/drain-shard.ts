@@ -249,6 +249,7 @@ async function followLineage(
   run: Run,
 ): Promise<Cursor> {
   const newInc = await lineageAfter(deps, shard, cursor, read, cause, run.signal);
+  if (newInc === cursor.inc) return cursor; // Redis was restored since the read, and is our log again: look again
   const surviving = await survivingPart(deps, shard, cursor, read, cause, run.signal);
   const fork = { shard, oldInc: cursor.inc, newInc, cause, surviving };
   const isForked = await deps.usageLedger.fork(fork, run.signal);
