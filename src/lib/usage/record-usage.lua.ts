@@ -13,7 +13,9 @@ import { redisScript } from "../kernel/redis.ts";
  *      12 '' or, in a replay, the lineage that was lost
  *      13 running sum that came with ARGV[10], always
  *      14 dimensions `type|model|agent|conversation`
- * Reply {status, total of the tenant, n, running sum, lineage}; amounts are decimal strings
+ *      15 anchor `uid@recordedUs` that came with ARGV[10]; '' or absent: number and sum alone identify the entry
+ * Reply {status, total of the tenant, n, running sum, lineage, anchor of entry n or '' when it is no use}; amounts are
+ *       decimal strings
  *       status 1 recorded   0 duplicate, nothing changed
  *              2 recorded   3 duplicate, and Redis lost something that it had acknowledged to this caller
  * Entry `<n>-0`, field d: cum|uid|tokens|period|occurredMs|replayOf|count|recordedUs|type|model|agent|conversation|tenant
@@ -68,8 +70,21 @@ local function append(value)
   return nil
 end
 
+local function entryAt(number)
+  return redis.call('XRANGE', KEYS[2], number .. '-0', number .. '-0')[1]
+end
+local function anchorOf(entry)
+  local uid, us = string.match(entry and entry[2][2] or '',
+    '^%-?%d+|(%x+%-[%x%-]+)|[^|]*|[^|]*|[^|]*|[^|]*|%d+|(%d+)|')
+  return uid and uid .. '@' .. us or ''
+end
+
 local status = 1
-local lastInc, lastN, checkCum = ARGV[9], ARGV[10], ARGV[11]
+local lastInc, lastN, checkCum, lastAnchor = ARGV[9], ARGV[10], ARGV[11], ARGV[15] or ''
+-- After a rewind another caller's entry may have the number and the sum of the one that was lost, but not its anchor.
+local function isAcknowledged(entry, sum)
+  return string.sub(entry[2][2], 1, #sum + 1) == sum .. '|' and (lastAnchor == '' or anchorOf(entry) == lastAnchor)
+end
 if lastInc ~= '' and lastN ~= '0' then
   local lost, keptN, keptCum = false, n, cum
   if lastInc ~= inc then
@@ -80,18 +95,17 @@ if lastInc ~= '' and lastN ~= '0' then
       keptN, keptCum = b, c
       lost = tonumber(lastN) > tonumber(a)
     else
-      local entry = redis.call('XRANGE', KEYS[2], lastN .. '-0', lastN .. '-0')
-      local there = entry[1] and string.sub(entry[1][2][2], 1, #ARGV[13] + 1) == ARGV[13] .. '|'
-      keptN, keptCum, lost = '0', '0', not there
+      local entry = entryAt(lastN)
+      keptN, keptCum, lost = '0', '0', not (entry and isAcknowledged(entry, ARGV[13]))
     end
     if tonumber(lastN) <= tonumber(keptN) then lost = false end
   elseif tonumber(lastN) > tonumber(n) then
     lost = true -- Redis is behind what it acknowledged to this caller
   elseif checkCum ~= '' then
     -- Is the caller's last entry still the one stored there? Older than the oldest entry means trimmed: fine.
-    local entry = redis.call('XRANGE', KEYS[2], lastN .. '-0', lastN .. '-0')
-    if entry[1] then
-      lost = string.sub(entry[1][2][2], 1, #checkCum + 1) ~= checkCum .. '|'
+    local entry = entryAt(lastN)
+    if entry then
+      lost = not isAcknowledged(entry, checkCum)
     else
       local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
       lost = first[1] ~= nil and tonumber(string.match(first[1][1], '^%d+')) < tonumber(lastN)
@@ -111,7 +125,7 @@ if lastInc ~= '' and lastN ~= '0' then
 end
 
 if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 1 or redis.call('SADD', KEYS[4], ARGV[1]) == 0 then
-  return {status == 2 and 3 or 0, redis.call('HGET', KEYS[3], ARGV[2]) or '0', n, cum, inc}
+  return {status == 2 and 3 or 0, redis.call('HGET', KEYS[3], ARGV[2]) or '0', n, cum, inc, anchorOf(entryAt(n))}
 end
 if redis.call('SCARD', KEYS[4]) == 1 then redis.call('EXPIRE', KEYS[4], ARGV[7]) end
 
@@ -156,6 +170,6 @@ if total > EXACT or total < -EXACT then
 else
   total = string.format('%.0f', total)
 end
-return {status, total, n, cum, inc}
+return {status, total, n, cum, inc, ARGV[1] .. '@' .. us}
 `,
 );

@@ -68,6 +68,8 @@ interface Acknowledged {
   readonly inc: string;
   readonly n: string;
   readonly cum: string;
+  /** Of the entry `n`; '' when that entry is no use. */
+  readonly anchor: string;
   readonly at: number;
 }
 
@@ -115,10 +117,10 @@ export function createUsageProducer(options: ProducerOptions): UsageProducer {
     });
   };
 
-  const remember = (shard: number, { inc, n, cum, at }: Reply): void => {
+  const remember = (shard: number, { inc, n, cum, anchor, at }: Reply): void => {
     const known = acknowledged.get(shard);
     const isNewer = known === undefined || known.inc !== inc || BigInt(n) > BigInt(known.n);
-    if (isNewer) acknowledged.set(shard, { inc, n, cum, at });
+    if (isNewer) acknowledged.set(shard, { inc, n, cum, anchor, at });
   };
 
   /** Replays are idempotent: whatever survived answers "duplicate". */
@@ -178,14 +180,16 @@ function scriptCall(
       replayOf,
       last?.cum ?? "0",
       packDimensions(record),
+      last?.anchor ?? "",
     ],
   };
 }
 
 function parseReply(reply: RedisReply | AppError, quotedInc: string, at: number): Reply | AppError {
   if (reply instanceof AppError) return asRecordError(reply);
-  const [status, total, n, cum, inc] = Array.isArray(reply) ? (reply as readonly RedisReply[]) : [];
-  const isWhole = [total, n, cum, inc].every((part) => typeof part === "string");
+  const parts = Array.isArray(reply) ? (reply as readonly RedisReply[]) : [];
+  const [status, total, n, cum, inc, anchor] = parts;
+  const isWhole = [total, n, cum, inc, anchor].every((part) => typeof part === "string");
   if (!isWhole)
     return new AppError("bug", "redis_reply_unexpected", { details: { script: "record-usage" } });
   return {
@@ -194,6 +198,7 @@ function parseReply(reply: RedisReply | AppError, quotedInc: string, at: number)
     n: String(n),
     cum: String(cum),
     inc: String(inc),
+    anchor: String(anchor),
     quotedInc,
     at,
   };
