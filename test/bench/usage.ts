@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
+import { startNodeChild } from "../../local/backends/child-process.ts";
 import { freePort } from "../../local/backends/ports.ts";
 import { startBackends } from "../../local/backends/stack.ts";
 import type { RedisDriver } from "../../src/lib/kernel/redis.ts";
@@ -52,19 +53,21 @@ const redis = createUpstashDriver({
   url: settings.UPSTASH_REDIS_REST_URL,
   token: settings.UPSTASH_REDIS_REST_TOKEN,
 });
-const { rpc, close: closeRpc } = createRpc({
-  url: settings.SUPABASE_URL,
-  key: settings.SUPABASE_KEY,
-});
-const sql = postgres(`postgres://postgres@127.0.0.1:${postgresPort}/postgres`, {
-  onnotice: () => {},
-});
+const databaseUrl = `postgres://postgres@127.0.0.1:${postgresPort}/postgres`;
+const sql = postgres(databaseUrl, { onnotice: () => {} });
 await sql.unsafe(`
   create table if not exists worker.bench_totals (tenant text primary key, tokens bigint not null);
   create or replace function worker.bench_add(p_tenant text, p_tokens bigint) returns void language sql
   set search_path = '' as $$ insert into worker.bench_totals as t values (p_tenant, p_tokens)
   on conflict (tenant) do update set tokens = t.tokens + excluded.tokens $$;
   grant all on worker.bench_totals to service_role;`);
+// An API knows the functions that were there when it started.
+const api = await startNodeChild(
+  "Supabase API",
+  new URL("../../local/backends/supabase.child.ts", import.meta.url),
+  ["--postgres", databaseUrl],
+);
+const { rpc, close: closeRpc } = createRpc({ url: api.value, key: settings.SUPABASE_KEY });
 
 const tenants: string[] = [];
 for (let i = 0; tenants.length < TENANTS; i += 1) {
@@ -201,6 +204,7 @@ for (const added of [0, 5]) {
 }
 await sql.end();
 await closeRpc();
+await api.stop();
 await redis.close();
 await backends.stop();
 rmSync(dir, { recursive: true, force: true });
