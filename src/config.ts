@@ -85,6 +85,7 @@ export const SETTINGS = z.object({
   AZURE_OPENAI_API_KEY: z.string().max(200, "must have at most 200 characters").optional(),
   AZURE_OPENAI_EMBEDDING_TPM: integer(10_000, 100_000_000, 120_000),
   WORK_SWEEP_SCHEDULE: schedule("10 * * * * *"),
+  DOCUMENT_SWEEP_SCHEDULE: schedule("40 */5 * * * *"),
   CLEANUP_SCHEDULE: schedule("0 * * * *"),
   HEALTH_CHECK_SCHEDULE: schedule("* * * * *"),
   DAILY_REPORTS_SCHEDULE: schedule("0 6 * * *"),

@@ -1,4 +1,5 @@
 import type { ScheduleSetting } from "./config.ts";
+import { sweepDocuments } from "./lib/documents/sweep-documents.ts";
 import type { Job, JobSpec } from "./lib/jobs/job.ts";
 import { superviseJobs } from "./lib/jobs/supervise-jobs.ts";
 import { cleanUp } from "./lib/jobs/work/cleanup.ts";
@@ -232,6 +233,21 @@ export const sweepWorkItems: ServiceJob = {
   work: (services, run) => sweepWork(services, WORK, run),
 };
 
+/** What is left waits for the next five minutes. */
+export const sweepWaitingDocuments: ServiceJob = {
+  id: "sweep_documents",
+  name: { en: "Document sweeper", es: "Barrido de documentos" },
+  description: "Hands documents over to the queue that wait without a work item.",
+  schedule: "DOCUMENT_SWEEP_SCHEDULE",
+  ...UTC,
+  overlap: "skip",
+  catchUp: "skip",
+  latestStartMs: 5 * MINUTE_MS,
+  timeoutMs: 4 * MINUTE_MS,
+  isCritical: false,
+  work: (services, run) => sweepDocuments(services, run),
+};
+
 /** Every scheduled job. Each has a timer function of its own, which only ticks; a test compares the two. */
 export const JOBS: readonly ServiceJob[] = [
   dailyReconciliation,
@@ -244,6 +260,7 @@ export const JOBS: readonly ServiceJob[] = [
   dailyReports,
   weeklyExport,
   sweepWorkItems,
+  sweepWaitingDocuments,
 ];
 
 /** What everybody knows about them. */

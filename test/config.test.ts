@@ -144,6 +144,11 @@ const REVIEWED: Record<
     accepts: ["30 */5 * * * *", "*/10 * * * *"],
     refuses: ["often", "* * * *"],
   },
+  DOCUMENT_SWEEP_SCHEDULE: {
+    default: "40 */5 * * * *",
+    accepts: ["40 */5 * * * *", "*/10 * * * *"],
+    refuses: ["often", "* * * *"],
+  },
   WORK_SWEEP_SCHEDULE: {
     default: "10 * * * * *",
     accepts: ["10 * * * * *", "* * * * * *"],

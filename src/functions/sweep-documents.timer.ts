@@ -1,19 +1,13 @@
 import { app } from "@azure/functions";
-import { sweepDocuments } from "../lib/documents/sweep-documents.ts";
+import { scheduleOf } from "../config.ts";
+import { sweepWaitingDocuments } from "../jobs.ts";
+import { runScheduledJob } from "../lib/jobs/run-job.ts";
 import { runTrigger } from "../lib/runtime/run-trigger.ts";
 import { services } from "../services.ts";
 
-/** At a second of its own. */
-const EVERY_FIVE_MINUTES = "40 */5 * * * *";
-
-/** Hands documents over to the queue that wait without a work item. Safe to run twice. */
+/** Ticks for `sweep_documents`. Safe to run twice: one slot is one run. */
 app.timer("sweepDocuments", {
-  schedule: EVERY_FIVE_MINUTES,
-  handler: async (_timer, context) => {
-    await runTrigger(context, (run) => sweepDocuments(services(), run), { isRoutine });
-  },
+  schedule: scheduleOf("DOCUMENT_SWEEP_SCHEDULE"),
+  handler: (_timer, context) =>
+    runTrigger(context, (run) => runScheduledJob(services(), sweepWaitingDocuments, run)),
 });
-
-/** Nothing to do, as nearly always. */
-const isRoutine = (notes: Readonly<Record<string, unknown>>): boolean =>
-  Object.values(notes).every((count) => count === 0);

@@ -9,8 +9,6 @@ import { parseNcrontab } from "../../src/lib/kernel/ncrontab.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const read = (path: string) => readFileSync(`${ROOT}${path}`, "utf8");
-/** Looks after documents until it is a job: its slots have no rows. */
-const TIMERS_WITHOUT_JOB = ["sweep-documents.timer.ts"];
 
 const kebab = (id: string) => id.replaceAll("_", "-");
 const camel = (id: string) => id.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
@@ -19,8 +17,7 @@ const minutes = (ms: number) => ms / 60_000;
 describe("the registry", () => {
   test("and the timer functions are the same jobs", () => {
     const timers = readdirSync(`${ROOT}src/functions`).filter((file) => file.endsWith(".timer.ts"));
-    const expected = [...JOBS.map(({ id }) => `${kebab(id)}.timer.ts`), ...TIMERS_WITHOUT_JOB];
-    expect(timers.sort()).toEqual(expected.sort());
+    expect(timers.sort()).toEqual(JOBS.map(({ id }) => `${kebab(id)}.timer.ts`).sort());
   });
 
   test.each(JOBS.map((job) => [job.id, job] as const))(
