@@ -2,6 +2,7 @@ import { vector } from "@electric-sql/pglite/vector";
 import type { App } from "@supabase/lite";
 import { createPgliteConnection } from "@supabase/lite/pglite";
 import { createPostgresConnection } from "@supabase/lite/postgres";
+import { lostConnections } from "./lost-connections.ts";
 import type { SqlSession } from "./migrations.ts";
 
 export type SupabaseDatabase =
@@ -53,10 +54,12 @@ async function openPglite(dir: string | undefined): Promise<SupabaseConnection> 
 
 function openPostgres(url: string): SupabaseConnection {
   const options = { max: CONNECTIONS_MAX, idle_timeout: IDLE_SECONDS, onnotice: () => {} };
+  const lost = lostConnections();
   const connection = createPostgresConnection({
     url,
     postgresOptions: {
       ...options,
+      onclose: lost.onClose,
       connection: { statement_timeout: STATEMENT_TIMEOUT_MS },
       types: {
         timestamptz: type(OID.timestamptz, isoTimestamp),
@@ -68,6 +71,7 @@ function openPostgres(url: string): SupabaseConnection {
       },
     },
   });
+  lost.guard(connection.driver);
   return {
     connection,
     withSession: async (work) => {
