@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RECORD_USAGE } from "../../src/lib/usage/record-usage.lua.ts";
+import { keysOf } from "../../src/lib/usage/usage-keys.ts";
 import { createUsageProducer } from "../../src/lib/usage/usage-producer.ts";
 import { redisSnapshots } from "../support/redis-snapshot.ts";
 import { openUsageWorld, signal, type UsageWorld } from "../support/usage-world.ts";
@@ -39,4 +41,29 @@ test("a lost use is recorded again although another producer's use has its numbe
     select (select sum(tokens) from worker.usage_totals where tenant = ${TENANT})::text as tokens,
            (select coalesce(sum(tokens_lost - recovered), 0) from worker.usage_gaps)::text as open`;
   expect(booked).toEqual({ tokens: String(2n * BigInt(TOKENS) + 1n), open: "0" });
+});
+
+test("a client that knows no anchor is served by the same script", async () => {
+  const { meta, log, counter, dedupe } = keysOf(7);
+  const at = Date.now();
+  const call = (uid: string, quoted: readonly [string, string, string]) => {
+    const [inc, n, sum] = quoted;
+    const expiry = String(Math.floor(at / 1000) + 3600);
+    const use = [uid, "old", "5", "202611", String(at), expiry, "7800", "lineage1"];
+    return world.redis.scripts(
+      [
+        {
+          script: RECORD_USAGE,
+          keys: [meta, log, counter(202611), dedupe(1), dedupe(0)],
+          args: [...use, inc, n, sum, "", sum === "" ? "0" : sum, "llm|||"],
+        },
+      ],
+      signal,
+    );
+  };
+  const uid = (last: number) => `00000000-0000-0000-0000-00000000000${last}`;
+  const [first] = await call(uid(1), ["", "0", ""]);
+  expect(first).toMatchObject([1, "5", "1", "5", "lineage1", expect.stringMatching(/^0.*1@\d+$/)]);
+  const [second] = await call(uid(2), ["lineage1", "1", "5"]);
+  expect(second).toMatchObject([1, "10", "2", "10", "lineage1", expect.any(String)]);
 });
