@@ -12,14 +12,18 @@ const { values } = parseArgs({
     database: { type: "string", default: "" },
     job: { type: "string", default: "" },
     skewMs: { type: "string", default: "0" },
+    catchUp: { type: "string", default: "all" },
+    workMs: { type: "string", default: "400" },
+    latestStartMs: { type: "string", default: "60000" },
   },
 });
 
+const CATCH_UPS = ["skip", "once", "all"] as const;
 const LEASE_MS = 1000;
 const HEARTBEAT_MS = 250;
 const TICK_MS = 100;
 /** A run is often frozen or killed in here: mostly before its write, sometimes after it. */
-const BEFORE_MS = 400;
+const BEFORE_MS = Number(values.workMs);
 const AFTER_MS = 100;
 
 const sql = postgres(values.database, { max: 2, onnotice: () => {} });
@@ -50,8 +54,8 @@ async function work({ runId, fence, slotAt }: JobRun) {
 
 const job = testJob(values.job, work, {
   overlap: "allow",
-  catchUp: "all",
-  latestStartMs: 60_000,
+  catchUp: CATCH_UPS.find((policy) => policy === values.catchUp) ?? "all",
+  latestStartMs: Number(values.latestStartMs),
   timeoutMs: 10_000,
 });
 
