@@ -8,15 +8,9 @@ import postgres from "postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startPostgres } from "../../local/backends/postgres.ts";
 import { startSupabase } from "../../local/backends/supabase.ts";
-import { runQueuedJob, runScheduledJob } from "../../src/lib/jobs/run-job.ts";
-import { openScheduler, testJob, testRun } from "../jobs/scheduler-world.ts";
 
 /** `JOB_OUTAGE_MS=120000` is the long form. Longer than a lease either way. */
 const OUTAGE_MS = Number(process.env["JOB_OUTAGE_MS"] ?? 5000);
-const LEASE_MS = 1000;
-const HEARTBEAT_MS = 250;
-/** Work that is deaf is not left behind here: the row stays open until somebody else takes it. */
-const STOP_GRACE_MS = 600_000;
 /** What was under way when the server died may still commit, and its return is noticed a moment later. */
 const EDGE_MS = 1000;
 const CHILD = fileURLToPath(new URL("./scheduler.child.ts", import.meta.url));
@@ -27,7 +21,6 @@ let server: Awaited<ReturnType<typeof startPostgres>>;
 let api: Awaited<ReturnType<typeof startSupabase>>;
 let sql: ReturnType<typeof postgres>;
 const children: ChildProcess[] = [];
-const closers: (() => Promise<void>)[] = [];
 beforeAll(async () => {
   server = await startPostgres({ dir, durable: true });
   api = await startSupabase({ database: { kind: "postgres", url: server.url } });
@@ -37,7 +30,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const child of children) child.kill("SIGKILL");
-  for (const close of closers) await close();
   await api.close();
   await sql.end();
   await server.stop();
@@ -63,77 +55,6 @@ async function haveOutage(): Promise<{ readonly from: Date; readonly to: Date }>
   sql = connect();
   return { from, to };
 }
-
-test(
-  "a run whose lease ended in an outage is told so, has no effect afterwards, and its slot is done by another",
-  async () => {
-    const job = "outage_running";
-    const open = () => {
-      const times = { leaseMs: LEASE_MS, heartbeatMs: HEARTBEAT_MS, stopGraceMs: STOP_GRACE_MS };
-      const schedule = "* * * * * *";
-      const scheduler = openScheduler({ url: api.url, key: api.secretKey, schedule, ...times });
-      closers.push(scheduler.close);
-      return scheduler;
-    };
-    const write = ({ runId, fence }: { runId: string; fence: number }) =>
-      sql.begin(async (transaction) => {
-        await transaction`select worker.job_assert_fence(${runId}, ${String(fence)})`;
-        await transaction`insert into public.writes (run_id, fence) values (${runId}, ${String(fence)})`;
-      });
-    const started = Promise.withResolvers<void>();
-    const stopped = Promise.withResolvers<unknown>();
-    const isOver = Promise.withResolvers<void>();
-    const written = Promise.withResolvers<string>();
-    const facts = { overlap: "skip", latestStartMs: 3_600_000, timeoutMs: 500_000 } as const;
-    const first = testJob(
-      job,
-      async (run) => {
-        run.signal.addEventListener("abort", () => stopped.resolve(run.signal.reason));
-        started.resolve();
-        await isOver.promise; // deaf to its signal
-        written.resolve(await write(run).then(() => "written", String));
-        return {};
-      },
-      facts,
-    );
-    const one = open();
-    const ended = expect
-      .poll(() => runScheduledJob(one.services, first, testRun().run).then(() => "ended", String), {
-        timeout: OUTAGE_MS * 2 + 60_000,
-      })
-      .not.toBe("ended");
-    await started.promise;
-    await haveOutage();
-    expect(await stopped.promise).toMatchObject({ code: "job_lease_lost" });
-
-    const other = open();
-    const second = testJob(
-      job,
-      async (run) => {
-        await write(run);
-        return {};
-      },
-      facts,
-    );
-    const [{ id } = { id: undefined }] =
-      await sql`select id from worker.job_runs where job_id = ${job} order by slot_at limit 1`;
-    const statusOf = async () => {
-      const { run } = testRun();
-      const message = { v: 1, job, run: String(id) } as const;
-      await other.services.runSweeper.sweep(run.signal).catch(() => undefined);
-      await runQueuedJob(other.services, [second], message, run).catch(() => undefined);
-      const [row] = await sql`select status from worker.job_runs where id = ${id}`;
-      return row?.["status"];
-    };
-    await expect.poll(statusOf, { timeout: 30_000, interval: 200 }).toBe("succeeded");
-    isOver.resolve();
-    expect(await written.promise).toContain("job_fence_stale");
-    await ended;
-    const writes = await sql`select fence from public.writes where run_id = ${id}`;
-    expect(writes.map(({ fence }) => Number(fence))).toEqual([2]);
-  },
-  OUTAGE_MS * 3 + 120_000,
-);
 
 async function start(job: string, catchUp: string): Promise<ChildProcess> {
   const latestStartMs = 2 * OUTAGE_MS + 120_000;
