@@ -85,6 +85,7 @@ export const SETTINGS = z.object({
   AZURE_OPENAI_API_KEY: z.string().max(200, "must have at most 200 characters").optional(),
   AZURE_OPENAI_EMBEDDING_TPM: integer(10_000, 100_000_000, 120_000),
   WORK_SWEEP_SCHEDULE: schedule("10 * * * * *"),
+  JOB_LEASE_MS: integer(3000, 300_000, 60_000),
   DOCUMENT_SWEEP_SCHEDULE: schedule("40 */5 * * * *"),
   CLEANUP_SCHEDULE: schedule("0 * * * *"),
   HEALTH_CHECK_SCHEDULE: schedule("* * * * *"),
@@ -135,6 +136,8 @@ export interface Config {
     /** Whose access tokens are taken beside keys. */
     readonly entra?: { readonly tenantId: string; readonly audiences: readonly string[] };
   };
+  /** How long a run may be silent before others take it. */
+  readonly jobs: { readonly leaseMs: number };
   readonly usage: {
     readonly isTrackingEnabled: boolean;
     readonly dailySchedule: string;
@@ -314,6 +317,7 @@ function toConfig(s: Settings): Config {
       corsOrigins: s.CORS_ORIGINS,
       ...(tenantId && audiences ? { entra: { tenantId, audiences } } : {}),
     },
+    jobs: { leaseMs: s.JOB_LEASE_MS },
     usage: {
       isTrackingEnabled: s.ENABLE_USAGE_TRACKING,
       dailySchedule: s.RECONCILIATION_SCHEDULE_DAILY,

@@ -157,6 +157,7 @@ function jobsOf(config: Config, { rpc, sender }: Omit<Connections, "slow">, cloc
     jobSpecs: JOB_SPECS,
     jobSchedules: schedules,
     instance: INSTANCE_ID,
+    leaseMs: config.jobs.leaseMs,
   };
 }
 

@@ -154,6 +154,11 @@ const REVIEWED: Record<
     accepts: ["10 * * * * *", "* * * * * *"],
     refuses: ["minutely", "60 * * * * *"],
   },
+  JOB_LEASE_MS: {
+    default: 60_000,
+    accepts: ["3000", "300000"],
+    refuses: ["2999", "300001", "1e4", "a minute"],
+  },
   USAGE_OBSERVE_SCHEDULE: {
     default: "0 * * * * *",
     accepts: ["0 * * * * *", "*/5 * * * *"],

@@ -40,6 +40,7 @@ test("kills, foreign writers and expired counters: both sides end equal, and not
     RECONCILIATION_SCHEDULE_WEEKLY: "* * * * * *",
     USAGE_OBSERVE_SCHEDULE: "* * * * * *",
     USAGE_LEASE_TTL_MS: "5000",
+    JOB_LEASE_MS: "3000",
   };
   worker = await startWorker(env);
   const driver = createIoredisDriver({ url: redis.url });

@@ -41,6 +41,7 @@ const settings = async () => {
     // Every second, so that a run is always under way, and leases short enough to outlive a killed worker.
     RECONCILIATION_SCHEDULE_DAILY: "* * * * * *",
     USAGE_LEASE_TTL_MS: "5000",
+    JOB_LEASE_MS: "3000",
     USAGE_BATCH_MAX: "100",
   };
 };

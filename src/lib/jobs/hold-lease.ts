@@ -5,8 +5,8 @@ import type { ClaimedRun, RunLease } from "./job-ledger.ts";
 
 /** How long a run may be silent before others take it. */
 export const LEASE_MS = 60_000;
-/** Four fit into a lease; a cancel is heard within one. */
-export const HEARTBEAT_MS = 10_000;
+/** So many heartbeats fit into a lease; a cancel is heard within one. */
+const HEARTBEATS_PER_LEASE = 6;
 const PROGRESS_PAUSE_MS = 1000;
 
 export interface HeldLease {
@@ -30,7 +30,7 @@ export interface LeaseTimes {
 export function holdLease(
   runLease: RunLease,
   claimed: ClaimedRun,
-  { timeoutMs, heartbeatMs = HEARTBEAT_MS, leaseMs = LEASE_MS }: LeaseTimes,
+  { timeoutMs, leaseMs = LEASE_MS, heartbeatMs = leaseMs / HEARTBEATS_PER_LEASE }: LeaseTimes,
   parent: AbortSignal,
 ): HeldLease {
   const controller = new AbortController();
