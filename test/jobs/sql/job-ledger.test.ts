@@ -56,6 +56,16 @@ describe("a planned slot", () => {
     expect(await world.rows(job)).toHaveLength(1);
   });
 
+  test("has one row, also for somebody who takes no lock before writing it", async () => {
+    const job = await openJob();
+    const slot = ago(1);
+    await world.claim(job, slot);
+    const insert = world.sql`
+      insert into worker.job_runs (job_id, slot_at, due_at, trigger, status, start_after)
+      values (${job}, ${slot}, ${slot}, 'schedule', 'queued', now())`;
+    await expect(insert).rejects.toMatchObject({ constraint_name: "job_runs_slot_key" });
+  });
+
   test("cannot be claimed before its time, and leaves no row then", async () => {
     const job = await openJob();
     expect(await world.claim(job, ago(-5))).toMatchObject({ kind: "early" });
