@@ -38,8 +38,9 @@ const settings = async () => {
     UPSTASH_REDIS_REST_URL: redis.upstash.url,
     UPSTASH_REDIS_REST_TOKEN: redis.upstash.token,
     AzureWebJobsStorage: queues.connectionString,
-    // Every second, so that a run is always under way, and leases short enough to outlive a killed worker.
-    RECONCILIATION_SCHEDULE_DAILY: "* * * * * *",
+    // Every few seconds, so that a run is under way when the worker is killed; more often than it is worked off, the
+    // queue would grow on a busy machine. Leases are short enough to be taken over soon.
+    RECONCILIATION_SCHEDULE_DAILY: "*/3 * * * * *",
     USAGE_LEASE_TTL_MS: "5000",
     JOB_LEASE_MS: "3000",
     USAGE_BATCH_MAX: "100",
