@@ -31,4 +31,4 @@ test("a connection that Postgres dropped in a transaction is neither used again 
   expect(await next.unsafe("select 1 as one")).toEqual([{ one: 1 }]);
   next.release();
   await opened.connection.close();
-}, 10_000);
+});
